@@ -1,0 +1,70 @@
+"""Every error that Nightshift raises on purpose: one tree, each saying what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class NightshiftError(Exception):
+    """Base of the tree; the command line prints it as two lines, without a traceback.
+
+    `problem` names the thing, its value and the constraint; `remedy` says what the reader can do about it.
+    """
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  remedy: {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders (Prefect, multiprocessing), and `remedy` is keyword-only.
+        return _rebuild, (type(self), self.problem, self.remedy)
+
+
+def _rebuild(kind: type[NightshiftError], problem: str, remedy: str) -> NightshiftError:
+    return kind(problem, remedy=remedy)
+
+
+class ConfigError(NightshiftError):
+    """A configuration that cannot be run: an unknown key, a value out of bounds, fields that contradict each other."""
+
+
+class DownloadError(NightshiftError):
+    """Something could not be fetched from the package index."""
+
+
+class ChecksumError(NightshiftError):
+    """A file's SHA-256 is not the one that was promised."""
+
+
+class CorpusError(NightshiftError):
+    """A corpus that cannot be trained on: unreadable, empty, or with an empty split."""
+
+
+class StageError(NightshiftError):
+    """A stage folder that cannot be written, locked or trusted."""
+
+
+class CheckpointError(NightshiftError):
+    """A checkpoint that does not belong to this training or is damaged."""
+
+
+class ModelFolderError(NightshiftError):
+    """A model folder that is incomplete, damaged or of an architecture that we do not read."""
+
+
+class InputError(NightshiftError):
+    """Input to a trained model that it cannot take: wrong type, unknown parameter, too long."""
+
+
+class TrainingError(NightshiftError):
+    """Training that cannot go on: the loss is not finite."""
+
+
+class RegistryError(NightshiftError):
+    """MLflow could not be reached, or holds something other than what was asked for."""
+
+
+class GateError(NightshiftError):
+    """A challenger that the gate cannot judge: it does not load, or does not repeat its own predictions."""

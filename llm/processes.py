@@ -1,0 +1,42 @@
+"""Short-lived child processes: work that must not share our memory, or must not outlive us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_LONGEST_S = 900.0
+
+
+def run_child(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path, longest: float = _LONGEST_S
+) -> tuple[int, str]:
+    """Exit status and stderr of a process that does not outlive us; Prefect's cancellation would leave it alone."""
+    process = subprocess.Popen(
+        command,
+        env=dict(environment),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, errors = process.communicate(timeout=longest)
+    except subprocess.TimeoutExpired:
+        return 1, f"it was stopped after {longest} s"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return process.returncode, errors
+
+
+def last_line(errors: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in errors.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "it ended without a message"

@@ -1,0 +1,181 @@
+"""Content-addressed stage folders: the same inputs and options give the same folder, so a re-run costs nothing.
+
+A stage's key hashes its inputs' keys, its own config and its code version. The folder is built under a hidden name in
+the same place, fsynced and renamed, so a folder that has its final name is whole. `manifest.json` in it holds what went
+in, what came out, and the SHA-256 of every file; lineage is a walk over manifests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from llm.config import Config
+from llm.errors import StageError
+from llm.files import canonical_json, fsync_folder, read_json, sha256_of, write_json
+
+MANIFEST = "manifest.json"
+_KEY_LENGTH = 16
+_LOCK_TIMEOUT_S = 6 * 3600
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage folder. `reused` is true when this run did not have to build it."""
+
+    name: str
+    key: str
+    path: Path
+    manifest: dict[str, Any]
+    reused: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the builder reported: counts, sizes, metrics."""
+        facts: dict[str, Any] = self.manifest["facts"]
+        return facts
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What identifies a stage. Raise `version` whenever the code writes something else for the same input."""
+
+    name: str
+    version: int
+    config: Config | Mapping[str, Any]
+    inputs: Mapping[str, Stage | str]
+    # A resumable stage finds its half-built folder again after a crash (training); the others start clean.
+    resumable: bool = False
+
+    @property
+    def config_values(self) -> dict[str, Any]:
+        """The config as JSON values."""
+        return self.config.model_dump(mode="json") if isinstance(self.config, Config) else dict(self.config)
+
+    @property
+    def input_keys(self) -> dict[str, str]:
+        """The inputs' keys by name."""
+        return {name: stage.key if isinstance(stage, Stage) else stage for name, stage in self.inputs.items()}
+
+    @property
+    def key(self) -> str:
+        """Name of the folder."""
+        identity = {
+            "stage": self.name,
+            "version": self.version,
+            "config": self.config_values,
+            "inputs": self.input_keys,
+        }
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:_KEY_LENGTH]
+
+
+Build = Callable[[Path], Mapping[str, Any]]
+
+
+def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
+    """Return the stage's folder under `root/<name>/<key>`, building it with `build(folder) -> facts` if it is missing.
+
+    Two processes that want the same stage build it once: the second waits for the first. When `build` raises, nothing
+    gets the final name.
+
+    Raises StageError when the folder cannot be locked, or an existing one is damaged.
+    """
+    parent = root / spec.name
+    final = parent / spec.key
+    if (final / MANIFEST).exists():
+        return open_stage(final, reused=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(parent / f".{spec.key}.lock")
+    try:
+        with lock.acquire(timeout=_LOCK_TIMEOUT_S):
+            if (final / MANIFEST).exists():
+                return open_stage(final, reused=True)
+            _build(spec, build, final=final)
+    except Timeout:
+        raise StageError(
+            f"{final}: another process has been building this stage for {_LOCK_TIMEOUT_S // 3600} hours",
+            remedy="stop that process, or wait for it",
+        ) from None
+    return open_stage(final, reused=False)
+
+
+def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
+    partial = final.with_name(f".partial-{spec.key}")
+    if partial.exists() and not spec.resumable:
+        shutil.rmtree(partial)
+    partial.mkdir(exist_ok=True)
+    started = time.monotonic()
+    facts = dict(build(partial))
+    manifest = {
+        "stage": spec.name,
+        "key": spec.key,
+        "version": spec.version,
+        "config": spec.config_values,
+        "inputs": spec.input_keys,
+        "facts": facts,
+        "files": file_list(partial),
+        "seconds": round(time.monotonic() - started, 2),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(partial / MANIFEST, manifest)
+    _fsync_tree(partial)
+    os.replace(partial, final)
+    fsync_folder(final.parent)
+
+
+def file_list(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of every file under `folder` but the manifest, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files
+    }
+
+
+def open_stage(folder: Path, *, reused: bool = True) -> Stage:
+    """Read a finished stage folder.
+
+    Raises StageError when a file that its manifest names is missing or has another size (contents: `verify_stage`).
+    """
+    manifest = read_json(folder / MANIFEST)
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        size = path.stat().st_size if path.exists() else None
+        if size != entry["bytes"]:
+            raise StageError(
+                f"{path}: {'missing' if size is None else f'{size} bytes'}, but its manifest says {entry['bytes']}",
+                remedy=f"delete {folder} and run again: the stage will be rebuilt",
+            )
+    return Stage(name=manifest["stage"], key=manifest["key"], path=folder, manifest=manifest, reused=reused)
+
+
+def verify_stage(stage: Stage) -> None:
+    """Compare every file's SHA-256 with the manifest.
+
+    Raises StageError that names the first damaged file: safetensors itself loads a flipped bit without a word.
+    """
+    for name, entry in stage.manifest["files"].items():
+        found = sha256_of(stage.path / name)
+        if found != entry["sha256"]:
+            raise StageError(
+                f"{stage.path / name}: SHA-256 is {found}, but its manifest says {entry['sha256']}",
+                remedy=f"delete {stage.path} and run again: the stage will be rebuilt",
+            )
+
+
+def _fsync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            fsync_folder(path)
+    fsync_folder(folder)
