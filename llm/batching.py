@@ -1,0 +1,75 @@
+"""Which rows go into which batch: packed windows for generation, buckets of like length for the others.
+
+Shapes: B rows a batch, T positions, N rows of a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Rows are sorted by length after a disturbance of this many tokens: batches differ from epoch to epoch, at the price
+# of a little padding.
+_JITTER = 2.0
+
+
+def window_starts(total: int, *, context: int, seed: int | None) -> NDArray[np.int64]:
+    """First positions of the windows of context + 1 tokens that cut a stream of `total` tokens.
+
+    With a seed, the windows begin at a random offset and come in random order, so that no two epochs cut alike;
+    without, they begin at 0, in order. A stream shorter than one window gives none.
+    """
+    room = total - (context + 1)
+    if room < 0:
+        return np.empty(0, dtype=np.int64)
+    if seed is None:
+        return np.arange(0, room + 1, context, dtype=np.int64)
+    random = np.random.default_rng(seed)
+    starts = np.arange(random.integers(0, min(context, room + 1)), room + 1, context, dtype=np.int64)
+    random.shuffle(starts)
+    return starts
+
+
+def bucketed(costs: NDArray[np.int64], *, batch_tokens: int, seed: int | None) -> list[NDArray[np.int64]]:
+    """Batches of rows of like cost, each at most `batch_tokens` with padding counted; costs (N,) in tokens.
+
+    A row that is dearer than `batch_tokens` makes a batch of its own. Every row is in exactly one batch.
+    """
+    random = np.random.default_rng(seed) if seed is not None else None
+    keys = costs if random is None else costs + random.uniform(0.0, _JITTER, size=costs.size)
+    order = np.argsort(keys, kind="stable")
+    batches = []
+    start = 0
+    longest = 0
+    for end, row in enumerate(order):
+        longest = max(longest, int(costs[row]))
+        if end > start and longest * (end - start + 1) > batch_tokens:
+            batches.append(order[start:end])
+            start, longest = end, int(costs[row])
+    if start < order.size:
+        batches.append(order[start:])
+    if random is not None:
+        random.shuffle(batches)
+    return batches
+
+
+def chunks(lengths: Sequence[int], *, rows: int, tokens: int) -> list[list[int]]:
+    """Row numbers in batches for prediction, longest first; at most `rows` rows and `tokens` padded tokens each."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    batches: list[list[int]] = []
+    for row in order:
+        if batches and len(batches[-1]) < rows and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def pad(rows: Sequence[NDArray[np.int32]], *, value: int) -> NDArray[np.int64]:
+    """Rows of different lengths as one (B, T) array, `value` on the right of the short ones."""
+    padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded

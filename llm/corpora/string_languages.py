@@ -1,0 +1,108 @@
+"""Texts for language identification: Home Assistant's interface strings, each labelled with its language."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from llm.corpora.base import LABEL, Record, SourceConfig, Step, short_hash
+from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, without_references
+from llm.corpora.package_archive import PackageArchive
+
+# European languages in Latin script that have thousands of strings; the script alone would give the others away.
+_LANGUAGES = "cs da de en es et fi fr hu it lt nb nl pl pt ro sk sl sv tr"
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_FEWEST_LETTERS = 2
+
+
+class StringLanguagesConfig(SourceConfig):
+    """Interface strings: which language is it? Split by component."""
+
+    source: Literal["string_languages"] = "string_languages"
+    languages: tuple[str, ...] = Field(
+        tuple(_LANGUAGES.split()), min_length=2, description="Home Assistant's codes of the languages to tell apart"
+    )
+    per_language: int = Field(0, ge=0, description="most strings a language, drawn by a hash of the text; 0 keeps all")
+    archive: PackageArchive = HOME_ASSISTANT
+
+    @field_validator("languages")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a language is named twice")
+        return value
+
+
+class StringLanguages:
+    """One record a string; label: its language."""
+
+    config: ClassVar[type[SourceConfig]] = StringLanguagesConfig
+    version: ClassVar[int] = 1
+
+    def fields(self, config: StringLanguagesConfig) -> tuple[str, ...]:  # noqa: ARG002
+        """A text and its label."""
+        return ("text", LABEL)
+
+    def origin(self, config: StringLanguagesConfig) -> dict[str, Any]:
+        """The wheel; Apache-2.0."""
+        return config.archive.origin(TERMS)
+
+    def content(self, config: StringLanguagesConfig) -> dict[str, str]:
+        """The wheel's pinned checksum."""
+        return config.archive.content
+
+    def records(self, config: StringLanguagesConfig, *, downloads: Path) -> Iterator[Record]:
+        """Strings, component by component; group: the component."""
+        for component, strings in component_strings(config.archive, config.languages, downloads=downloads):
+            for language, texts in strings.items():
+                for text in texts.values():
+                    yield Record(group=component, fields={"text": text, LABEL: language})
+
+    def steps(self, config: StringLanguagesConfig) -> Mapping[str, Step]:
+        """What makes a string unfit as evidence of its language, and the cap, which must come last."""
+        return {
+            "unresolved_reference": without_references,
+            "few_letters": _with_letters,
+            "several_languages": _of_one_language,
+            "over_per_language": partial(_capped, per_language=config.per_language),
+        }
+
+
+def _with_letters(records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        outside = _PLACEHOLDER.sub("", record.fields["text"])
+        if sum(character.isalpha() for character in outside) >= _FEWEST_LETTERS:
+            yield record
+
+
+def _of_one_language(records: Iterable[Record]) -> Iterator[Record]:
+    # A name such as "Bluetooth" stands in many languages, so no answer would be right.
+    kept = list(records)
+    languages: dict[str, str] = {}
+    ambiguous = set()
+    for record in kept:
+        text = record.fields["text"]
+        if languages.setdefault(text, record.fields[LABEL]) != record.fields[LABEL]:
+            ambiguous.add(text)
+    return (record for record in kept if record.fields["text"] not in ambiguous)
+
+
+def _capped(records: Iterable[Record], *, per_language: int) -> Iterator[Record]:
+    if per_language == 0:
+        yield from records
+        return
+    kept = list(records)
+    order: dict[str, list[str]] = defaultdict(list)
+    for record in kept:
+        order[record.fields[LABEL]].append(short_hash(record.fields["text"]))
+    drawn = {language: set(heapq.nsmallest(per_language, hashes)) for language, hashes in order.items()}
+    for record in kept:
+        if short_hash(record.fields["text"]) in drawn[record.fields[LABEL]]:
+            yield record

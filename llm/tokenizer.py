@@ -1,0 +1,240 @@
+"""Byte-level BPE: any text becomes token ids and comes back byte for byte, and no text can forge a control token."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from pydantic import Field
+
+from llm.config import Config
+from llm.errors import CorpusError, InputError, ModelFolderError
+from llm.files import read_jsonl, write_atomically, write_json
+from llm.stages import Stage, StageSpec, run_stage
+
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
+# Their order is their id. Byte-level BPE never emits <unk>: it is there because inference engines ask for one.
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+
+# Enough for every core to be busy, few enough that the encodings (larger than their ids) never fill the memory.
+_BATCH = 2048
+_STAGE_VERSION = 2
+
+
+class TokenizerConfig(Config):
+    """How the vocabulary is learned; 260 = 4 special tokens and the 256 bytes, the least that can write any text."""
+
+    vocabulary: int = Field(ge=260, le=1 << 20, description="most entries in the vocabulary, special tokens included")
+    prefix_space: bool = Field(
+        False, description="put a space before the text, so that its first word is the same tokens as elsewhere"
+    )
+    minimum_frequency: int = Field(2, ge=1, description="a pair seen less often than this is never merged")
+
+
+class TextTokenizer:
+    """Text to token ids and back.
+
+    A literal "<s>" in a text is three characters of text, never the control token: control tokens come from the
+    template alone.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        _allow_parallelism()
+        self._tokenizer = tokenizer
+        # tokenizer.json does not hold this switch, so every way to a TextTokenizer must set it.
+        self._tokenizer.encode_special_tokens = True
+        # And these it may hold, when transformers has written it: cut or filled ids would pass for the text.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    @classmethod
+    def load(cls, folder: Path) -> TextTokenizer:
+        """Read `folder/tokenizer.json`.
+
+        Raises ModelFolderError when the file is missing, damaged, or does not hold our special tokens.
+        """
+        path = folder / TOKENIZER_FILE
+        if not path.is_file():
+            raise ModelFolderError(f"{path}: no such file", remedy="name the folder of a tokenizer or of a model")
+        try:
+            tokenizer = cls(tokenizers.Tokenizer.from_file(str(path)))
+            # Some damage shows only in use.
+            tokenizer.decode(tokenizer.encode("a b"))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # tokenizers panics on some files, and its PanicException is no Exception.
+            raise ModelFolderError(f"{path}: not a usable tokenizer ({error})", remedy=_DAMAGED) from None
+        for index, token in enumerate(SPECIAL_TOKENS):
+            found = tokenizer._tokenizer.token_to_id(token)
+            if found != index:
+                raise ModelFolderError(
+                    f"{path}: {token} has the id {found}, not {index}",
+                    remedy="use a tokenizer that Nightshift has trained",
+                )
+        return tokenizer
+
+    def save(self, folder: Path, *, max_length: int | None = None) -> None:
+        """Write tokenizer.json and tokenizer_config.json, such that `AutoTokenizer.from_pretrained` gives the same ids.
+
+        `max_length` is the longest sequence, in tokens, that the model beside it takes; None states no limit.
+        """
+        write_atomically(folder / TOKENIZER_FILE, lambda temporary: self._tokenizer.save(str(temporary)))
+        pad, bos, eos, unk = SPECIAL_TOKENS
+        config: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": pad,
+            "bos_token": bos,
+            "eos_token": eos,
+            "unk_token": unk,
+            "clean_up_tokenization_spaces": False,
+            # transformers' name for `encode_special_tokens`.
+            "split_special_tokens": True,
+        }
+        if max_length is not None:
+            config["model_max_length"] = max_length
+        write_json(folder / TOKENIZER_CONFIG_FILE, config)
+
+    @property
+    def size(self) -> int:
+        """V: entries in the vocabulary, special tokens included."""
+        size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return size
+
+    def merged_parts(self) -> NDArray[np.int32]:
+        """(V, 2): the two tokens that were merged into each token; -1 for bytes and special tokens."""
+        parts = np.full((self.size, 2), -1, dtype=np.int32)
+        numbers = self._tokenizer.get_vocab()
+        for left, right in json.loads(self._tokenizer.to_str())["model"]["merges"]:
+            parts[numbers[left + right]] = (numbers[left], numbers[right])
+        return parts
+
+    def word_starts(self) -> NDArray[np.bool_]:
+        """(V,): whether a token begins with a space, as the tokens that begin a word do."""
+        starts = np.zeros(self.size, dtype=np.bool_)
+        # Byte-level BPE writes the space as this letter.
+        starts[[number for piece, number in self._tokenizer.get_vocab().items() if piece.startswith("\u0120")]] = True
+        return starts
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text within the template.
+
+        Raises InputError when `text` is not text that UTF-8 can write.
+        """
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[list[int]]:
+        """Token ids of each text, within the template or (`special_tokens=False`) bare.
+
+        Raises InputError that gives the number of the first text that is not text that UTF-8 can write.
+        """
+        return [ids for batch in self.encode_batches(texts, special_tokens=special_tokens) for ids in batch]
+
+    def encode_batches(self, texts: Sequence[str], *, special_tokens: bool = True) -> Iterator[list[list[int]]]:
+        """`encode_batch` piece by piece, for callers that need not hold all ids as Python lists at once."""
+        for start in range(0, len(texts), _BATCH):
+            batch = list(texts[start : start + _BATCH])
+            try:
+                encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=special_tokens)
+            except (TypeError, ValueError):
+                raise _not_text(batch, start=start) from None
+            yield [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, control tokens dropped; bytes that are not UTF-8 become U+FFFD."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` of each."""
+        texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in batch], skip_special_tokens=True)
+        return texts
+
+
+_DAMAGED = "restore the file, or delete its folder and run again"
+
+
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, *, template: str) -> tokenizers.Tokenizer:
+    """Learn a byte-level BPE (Sennrich et al. 2016, over bytes as in GPT-2) from `texts`; the same texts give the same.
+
+    `template` frames every encoded text: "<s> $A </s>" puts a control token on each side.
+    """
+    _allow_parallelism()
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    # The regex keeps letters apart from punctuation, so no merge can ever spell a special token such as "<s>".
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=config.prefix_space, use_regex=True)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        min_frequency=config.minimum_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(iter(texts), trainer=trainer)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=template,
+        special_tokens=[(token, index) for index, token in enumerate(SPECIAL_TOKENS) if token in template.split()],
+    )
+    return tokenizer
+
+
+def tokenizer_stage(
+    corpus: Stage, config: TokenizerConfig, *, fields: Sequence[str], template: str, root: Path
+) -> Stage:
+    """Train a tokenizer on `fields` of the train split alone.
+
+    The folder holds tokenizer.json and tokenizer_config.json; facts: entries, and what it was trained on.
+    """
+    spec = StageSpec(
+        name="tokenizer",
+        version=_STAGE_VERSION,
+        config={"tokenizer": config.model_dump(mode="json"), "fields": list(fields), "template": template},
+        inputs={"corpus": corpus},
+    )
+
+    def build(folder: Path) -> dict[str, Any]:
+        train = corpus.path / "train.jsonl"
+        texts = [row[field] for row in read_jsonl(train) for field in fields]
+        if not texts:
+            raise CorpusError(f"{train}: no rows to train a tokenizer on", remedy="give the corpus more data")
+        tokenizer = TextTokenizer(train_tokenizer(texts, config, template=template))
+        tokenizer.save(folder)
+        size = sum(len(text.encode()) for text in texts)
+        tokens = sum(len(ids) for batch in tokenizer.encode_batches(texts, special_tokens=False) for ids in batch)
+        return {
+            "vocabulary": tokenizer.size,
+            "texts": len(texts),
+            "bytes": size,
+            "tokens": tokens,
+            "bytes_per_token": round(size / max(tokens, 1), 3),
+        }
+
+    return run_stage(spec, build, root=root)
+
+
+def _allow_parallelism() -> None:
+    # Unset, the library turns itself single-threaded, with a warning, once the process has forked for a subprocess.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+def _not_text(batch: Sequence[object], *, start: int) -> InputError:
+    for index, text in enumerate(batch, start=start):
+        if not isinstance(text, str):
+            return InputError(f"text {index} is {type(text).__name__}, not str", remedy="give text only")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return InputError(
+                f"text {index} holds the lone surrogate {text[error.start]!r} at character {error.start}",
+                remedy="give text that UTF-8 can write",
+            )
+    return InputError("the tokenizer refused a batch of texts", remedy="give text only")
