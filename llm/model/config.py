@@ -1,0 +1,55 @@
+"""Sizes of the three assemblies: what a user may choose. Torch-free, so that a bad value is refused at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from llm.config import Config
+
+
+class _Sizes(Config):
+    width: int = Field(ge=8, le=8192, multiple_of=2, description="D: width of the residual stream")
+    heads: int = Field(ge=1, le=128, description="H: attention heads; must divide the width into even parts")
+    feed_forward: int = Field(ge=8, le=65536, description="inner width of the feed-forward layers")
+    max_positions: int = Field(ge=8, le=1 << 17, description="longest sequence, in tokens")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of activations dropped while training")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> _Sizes:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({self.heads})")
+        return self
+
+
+class DecoderConfig(_Sizes):
+    """A decoder for generation; twin: Llama (RMSNorm first, rotary positions, SwiGLU, no bias)."""
+
+    assembly: Literal["decoder"] = "decoder"
+    layers: int = Field(ge=1, le=128, description="Transformer blocks")
+    kv_heads: int = Field(ge=1, le=128, description="key/value heads (grouped-query attention); must divide the heads")
+
+    @model_validator(mode="after")
+    def _kv_heads_divide_heads(self) -> DecoderConfig:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+
+class EncoderConfig(_Sizes):
+    """An encoder for classification; twin: BERT (LayerNorm after, learned positions, GELU, biases)."""
+
+    assembly: Literal["encoder"] = "encoder"
+    layers: int = Field(ge=1, le=128, description="Transformer blocks")
+
+
+class EncoderDecoderConfig(_Sizes):
+    """An encoder and a decoder for translation; twin: Pegasus (LayerNorm first, sinusoidal positions, ReLU, biases)."""
+
+    assembly: Literal["encoder_decoder"] = "encoder_decoder"
+    encoder_layers: int = Field(ge=1, le=128, description="Transformer blocks that read the source")
+    decoder_layers: int = Field(ge=1, le=128, description="Transformer blocks that write the target")
+
+
+ModelConfig = Annotated[DecoderConfig | EncoderConfig | EncoderDecoderConfig, Field(discriminator="assembly")]

@@ -1,0 +1,94 @@
+"""Decoder for generation: the twin of LlamaForCausalLM.
+
+Shapes: B batch, T length, D model width, H heads, d = D / H, V vocabulary. Masks: True means "attend".
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from llm.model.cache import KeyValueCache
+from llm.model.config import DecoderConfig
+from llm.model.layers import Block, BlockSizes, BlockSwitches, Rotary, causal_mask, initialise, make_norm
+from llm.model.positions import rotary_table
+
+LLAMA = BlockSwitches(norm="rms", norm_place="pre", norm_epsilon=1e-6, feed_forward="swiglu", bias=False)
+
+
+class DecoderModel(nn.Module):
+    """Tokens to next-token scores; input and output embeddings are one matrix (Press and Wolf 2017)."""
+
+    cosines: Tensor
+    sines: Tensor
+
+    def __init__(self, config: DecoderConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.sizes = BlockSizes(
+            width=config.width,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            feed_forward=config.feed_forward,
+            dropout=config.dropout,
+        )
+        self.embedding = nn.Embedding(vocabulary, config.width)
+        self.blocks = nn.ModuleList(Block(LLAMA, self.sizes) for _ in range(config.layers))
+        self.norm = make_norm(LLAMA, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        cosines, sines = rotary_table(config.max_positions, self.sizes.head_width)
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
+        initialise(self, residual_layers=config.layers)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    @property
+    def max_positions(self) -> int:
+        """Longest sequence, in tokens."""
+        return self.config.max_positions
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Scores of the next token: ids (B, T) -> (B, T, V), or (B, 1, V) with `last_only`.
+
+        `mask` (B, past + T) marks the real tokens when prompts are padded on the left; None: all are real.
+        """
+        past = cache.used if cache is not None else 0
+        length = ids.shape[1]
+        rotary = self._rotary(mask, past=past, length=length)
+        plain = mask is None and past == 0
+        attend = None if plain else causal_mask(mask, past=past, length=length, device=ids.device)
+        x = self.dropout(self.embedding(ids))
+        for layer, block in enumerate(self.blocks):
+            x = block(x, mask=attend, causal=plain and length > 1, rotary=rotary, cache=cache, layer=layer)
+        if cache is not None:
+            cache.advance(length)
+        x = self.norm(x[:, -1:] if last_only else x)
+        return torch.nn.functional.linear(x, self.embedding.weight)
+
+    def _rotary(self, mask: Tensor | None, *, past: int, length: int) -> Rotary:
+        dtype = self.embedding.weight.dtype
+        if mask is None:
+            window = slice(past, past + length)
+            return Rotary(self.cosines[window].to(dtype), self.sines[window].to(dtype))
+        # Padding does not count: the first real token has position 0.
+        positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, past:]
+        return Rotary(self.cosines[positions][:, None].to(dtype), self.sines[positions][:, None].to(dtype))
+
+    def new_cache(self, batch: int, length: int) -> KeyValueCache:
+        """An empty cache for `batch` rows of at most `length` tokens."""
+        return KeyValueCache(
+            layers=self.config.layers,
+            batch=batch,
+            kv_heads=self.config.kv_heads,
+            room=length,
+            head_width=self.sizes.head_width,
+            like=self.embedding.weight.detach(),
+        )

@@ -1,0 +1,92 @@
+"""Model folders: ordinary Hugging Face folders that our assemblies and their twins both load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from llm.errors import ModelFolderError
+from llm.files import read_json, write_atomically, write_json
+from llm.model.twins import TWINS, from_twin, to_twin, twin_config
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+NIGHTSHIFT_FILE = "nightshift.json"
+GENERATION_FILE = "generation_config.json"
+
+
+def save_model(
+    folder: Path, model: nn.Module, *, description: Mapping[str, Any], generation: Mapping[str, Any] | None
+) -> None:
+    """Write config.json, model.safetensors, nightshift.json and, for models that write text, generation_config.json.
+
+    `description` is what Nightshift itself needs to know (family, recipe, training key); `generation` the defaults
+    that `transformers` decodes with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = twin_config(model)
+    write_json(folder / CONFIG_FILE, config)
+    weights = to_twin(model)
+    write_atomically(
+        folder / WEIGHTS_FILE,
+        lambda temporary: safetensors.torch.save_file(weights, str(temporary), metadata={"format": "pt"}),
+    )
+    if generation is not None:
+        special = {key: value for key, value in config.items() if key.endswith("_token_id")}
+        write_json(folder / GENERATION_FILE, special | dict(generation))
+    write_json(folder / NIGHTSHIFT_FILE, dict(description))
+
+
+def load_model(folder: Path, *, dropout: float = 0.0) -> nn.Module:
+    """A model of ours, in evaluation mode, from a folder that we or `transformers` wrote.
+
+    Raises ModelFolderError when a file is missing or damaged, or the architecture is not one of the twins.
+    """
+    options = read_options(folder)
+    if options.get("model_type") not in TWINS:
+        raise ModelFolderError(
+            f"{folder / CONFIG_FILE}: model_type is {options.get('model_type')!r}",
+            remedy=f"use a folder whose model_type is one of {', '.join(TWINS)}",
+        )
+    weights_file = folder / WEIGHTS_FILE
+    try:
+        model = TWINS[options["model_type"]].build(options, dropout=dropout)
+        weights = safetensors.torch.load_file(str(weights_file))
+    except KeyError as error:
+        raise ModelFolderError(
+            f"{folder / CONFIG_FILE}: there is no {error.args[0]!r}", remedy="use a complete config.json"
+        ) from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelFolderError(
+            f"{weights_file}: cannot be read ({error})", remedy="restore the file, or pull the model again"
+        ) from None
+    from_twin(model, weights)
+    return model.eval()
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """config.json.
+
+    Raises ModelFolderError when it is missing or not JSON.
+    """
+    return _read(folder / CONFIG_FILE)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """nightshift.json: family, recipe and where the model came from.
+
+    Raises ModelFolderError when it is missing or not JSON.
+    """
+    return _read(folder / NIGHTSHIFT_FILE)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelFolderError(f"{path}: no such file", remedy="name a model folder that Nightshift wrote")
+    options: dict[str, Any] = read_json(path)
+    return options
