@@ -1,0 +1,55 @@
+"""The one entry of the room: turns a SearchConfig into greedy search, sampling or beam search."""
+
+from __future__ import annotations
+
+import torch
+
+from llm.decoding import beam, sampling
+from llm.decoding.config import SearchConfig
+from llm.decoding.steps import NextToken
+
+
+@torch.inference_mode()
+def search(
+    steps: NextToken, config: SearchConfig, *, eos_id: int, pad_id: int, generator: torch.Generator | None = None
+) -> list[list[int]]:
+    """New tokens of each text, without the prompt and without `eos_id`.
+
+    Greedy search and beam search give the tokens that transformers' `generate` gives for the same model (beam search
+    with `early_stopping=False`). Sampling draws from `generator` (a CPU one), by default a new one seeded with
+    `config.seed`: the same seed gives the same texts, whatever the global random state, and leaves that as it was. Pass
+    one generator to several calls when their texts must not share their random numbers.
+
+    Raises InputError when the texts do not fit the model with `config.max_new_tokens` more tokens.
+    """
+    if steps.rows == 0:
+        return []
+    if config.num_beams > 1:
+        written = beam.write(
+            steps,
+            num_beams=config.num_beams,
+            length_penalty=config.length_penalty,
+            max_new_tokens=config.max_new_tokens,
+            eos_id=eos_id,
+            pad_id=pad_id,
+        )
+    else:
+        choose = _choice(steps, config, generator)
+        written = sampling.write(steps, choose, max_new_tokens=config.max_new_tokens, eos_id=eos_id, pad_id=pad_id)
+    return [_until(ids, eos_id) for ids in written.tolist()]
+
+
+def _choice(steps: NextToken, config: SearchConfig, generator: torch.Generator | None) -> sampling.Choose:
+    if config.temperature == 0:
+        return sampling.greedy
+    return sampling.Sampler(
+        texts=steps.rows,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        generator=generator or torch.Generator().manual_seed(config.seed),
+    )
+
+
+def _until(ids: list[int], eos_id: int) -> list[int]:
+    return ids[: ids.index(eos_id)] if eos_id in ids else ids
