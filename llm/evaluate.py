@@ -1,0 +1,77 @@
+"""The evaluation stage: a model folder is scored on a test split, in a process of its own.
+
+Champion and challenger are scored by the same code under the same conditions, and neither sees what the other left in
+memory. `python -m llm.evaluate --model FOLDER --corpus FOLDER --out FOLDER --threads N` is that process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from llm.errors import StageError
+from llm.files import read_json, write_json, write_jsonl
+from llm.predictor import Predictor
+from llm.processes import last_line, run_child
+from llm.stages import Stage, StageSpec, run_stage
+from llm.tokens import rows_of
+from llm.training.trainer import deterministic
+
+_VERSION = 1
+_LONGEST_S = 3600.0
+_RESULT = "evaluation.json"
+ANSWERS_FILE = "answers.jsonl"
+
+
+def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int, root: Path) -> Stage:
+    """Score the model in folder `model` on the test split of `corpus`.
+
+    `model_key` says which model it is, wherever its folder lies. Facts: `metrics` and `details`; the folder holds
+    answers.jsonl, one row a test row, for families that answer.
+
+    Raises StageError with the child's last line when it fails.
+    """
+    spec = StageSpec(
+        name="evaluation", version=_VERSION, config={"threads": threads}, inputs={"model": model_key, "corpus": corpus}
+    )
+
+    def build(folder: Path) -> dict[str, Any]:
+        folders = {"--model": model, "--corpus": corpus.path, "--out": folder}
+        arguments = [part for name, path in folders.items() for part in (name, str(path.resolve()))]
+        command = [sys.executable, "-m", "llm.evaluate", *arguments, "--threads", str(threads)]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": str(threads)}
+        code, errors = run_child(command, environment=environment, folder=folder, longest=_LONGEST_S)
+        if code != 0:
+            raise StageError(
+                f"{model}: cannot be scored: {last_line(errors)}", remedy="see the message; the champion is untouched"
+            )
+        facts: dict[str, Any] = read_json(folder / _RESULT)
+        return facts
+
+    return run_stage(spec, build, root=root)
+
+
+def score(model: Path, corpus: Path, *, out: Path, threads: int) -> None:
+    """Write evaluation.json (metrics, details) and answers.jsonl into `out`."""
+    with deterministic(threads):
+        predictor = Predictor.load(model)
+        evaluation = predictor.family.evaluate(predictor, rows_of(corpus, "test"))
+    write_jsonl(out / ANSWERS_FILE, ({"answer": answer} for answer in evaluation.answers))
+    write_json(out / _RESULT, {"metrics": evaluation.metrics, "details": evaluation.details})
+
+
+def main() -> None:
+    """The child process."""
+    parser = argparse.ArgumentParser(prog="python -m llm.evaluate", description=__doc__)
+    for name, meaning in (("model", "model folder"), ("corpus", "corpus stage folder"), ("out", "where to write")):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
+    parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    arguments = parser.parse_args()
+    score(arguments.model, arguments.corpus, out=arguments.out, threads=arguments.threads)
+
+
+if __name__ == "__main__":
+    main()

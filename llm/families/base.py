@@ -1,0 +1,114 @@
+"""What a family of language work must supply. One file and one line in `FAMILIES` make a family; nothing else asks.
+
+Shapes: B batch, T target length, S source length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from llm.baselines.base import BaselineData, BaselineResult
+    from llm.config import Config
+    from llm.predictor import Predictor
+    from llm.recipe import Recipe
+    from llm.tokenizer import TextTokenizer
+    from llm.tokens import TokenTable
+    from llm.training.config import TrainingConfig
+
+Batch = Mapping[str, "torch.Tensor"]
+Row = Mapping[str, str]
+# What a model answers for one input: text, or a record such as {"label": ..., "score": ...}.
+Answer = str | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The metric that decides: champion against challenger, model against baseline."""
+
+    name: str
+    higher_is_better: bool
+
+    def better(self, challenger: float, other: float) -> bool:
+        """True when `challenger` is strictly better than `other`."""
+        return challenger > other if self.higher_is_better else challenger < other
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """Sum of the losses in a batch (nats, a scalar tensor with gradient) and how many targets it sums over."""
+
+    total: torch.Tensor
+    count: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`metrics` by name; `details` that are not numbers (signatures); one `answers` entry a test row, or none."""
+
+    metrics: dict[str, float]
+    details: dict[str, str]
+    answers: list[Answer]
+
+
+class Family(Protocol):
+    """The contract; `tests/llm/families` runs it over every entry of `FAMILIES`."""
+
+    name: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]  # what a corpus row must hold
+    text_fields: ClassVar[tuple[str, ...]]  # those of them that are tokenized; the tokenizer is trained on them
+    input_field: ClassVar[str]  # the field that a prediction starts from
+    target_field: ClassVar[str]  # the field shown beside a prediction as the right answer; may equal input_field
+    template: ClassVar[str]  # the tokenizer's frame around a text, e.g. "<s> $A </s>"
+    metric: ClassVar[Metric]
+    params: ClassVar[type[Config]]  # typed inference parameters with their defaults
+    baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]]
+
+    def presets(self) -> Mapping[str, Recipe]:
+        """Complete recipes by name: `smoke` (seconds), `quick` (minutes), `standard` (under 45 minutes)."""
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
+        """Rows to token columns. `facts` of the table may hold what the model needs (labels)."""
+
+    def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
+        """A fresh model, weights drawn from torch's current random state."""
+
+    def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
+        """Row numbers of each batch of one epoch, each batch within `batch_tokens`; `seed` None keeps a fixed order."""
+
+    def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
+        """One batch of tensors."""
+
+    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
+        """Summed loss of a batch."""
+
+    def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
+        """Inputs for the predictions that are shown to people and repeated by the gate."""
+
+    def answer(self, predictor: Predictor, texts: Sequence[str], params: Config) -> list[Answer]:
+        """Predictions for `texts`, in their order."""
+
+    def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
+        """Metrics on a split; no model of another family can reach here."""
+
+
+def lazy_baseline(module: str) -> Callable[[BaselineData], BaselineResult]:
+    """The function `score` of a baseline's module, imported when it is called.
+
+    A pulled model must run where the baselines' libraries are not installed.
+    """
+
+    def score(data: BaselineData) -> BaselineResult:
+        result: BaselineResult = import_module(module).score(data)
+        return result
+
+    return score

@@ -1,0 +1,189 @@
+"""Classification: an encoder reads a text and gives each label a probability.
+
+Shapes: B batch, S length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from llm.baselines.base import BaselineData, BaselineResult
+from llm.batching import bucketed, chunks, pad
+from llm.cleaning import CleaningConfig
+from llm.config import Config
+from llm.corpora.string_languages import StringLanguagesConfig
+from llm.errors import CorpusError
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
+from llm.model.config import EncoderConfig
+from llm.model.encoder import EncoderClassifier
+from llm.predictor import Predictor
+from llm.progress import track
+from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.subwords import crop_words, undo_merges
+from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokens import TokenColumn, TokenTable
+from llm.training.config import TrainingConfig
+
+_ROWS = 256  # texts that are classified together
+_TOKENS = 16384  # padded tokens that are read together
+_CROP_WORDS = 3  # most words that a cropped text keeps
+
+
+class ClassificationParams(Config):
+    """Inference parameters of classification."""
+
+    top_k: int = Field(1, ge=1, description="how many labels to list under `top`, the likeliest first; 1 lists none")
+
+
+class Classification:
+    """See llm.families.base.Family."""
+
+    name: ClassVar[str] = "classification"
+    fields: ClassVar[tuple[str, ...]] = ("text", "label")
+    text_fields: ClassVar[tuple[str, ...]] = ("text",)
+    input_field: ClassVar[str] = "text"
+    target_field: ClassVar[str] = "label"
+    template: ClassVar[str] = "<s> $A </s>"
+    metric: ClassVar[Metric] = Metric("accuracy", higher_is_better=True)
+    params: ClassVar[type[ClassificationParams]] = ClassificationParams
+    baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]] = {
+        "naive_bayes": lazy_baseline("llm.baselines.naive_bayes"),
+    }
+
+    def presets(self) -> Mapping[str, Recipe]:
+        """See Family."""
+        return _presets()
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
+        """Column "text", number "label" and the sorted label names in the facts.
+
+        Raises CorpusError when there is only one label: there is nothing to learn.
+        """
+        labels = sorted({row["label"] for row in rows})
+        if len(labels) < 2:
+            raise CorpusError(
+                f"the corpus has only {len(labels)} label(s): {', '.join(labels)}",
+                remedy="give rows of at least two labels, and check which column holds the label",
+            )
+        numbers = {label: number for number, label in enumerate(labels)}
+        return TokenTable(
+            columns={"text": TokenColumn.encoded([row["text"] for row in rows], tokenizer)},
+            numbers={"label": np.asarray([numbers[row["label"]] for row in rows], dtype=np.int64)},
+            constants={"merged_parts": tokenizer.merged_parts(), "word_starts": tokenizer.word_starts()},
+            facts={"labels": labels},
+        )
+
+    def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
+        """See Family."""
+        assert isinstance(recipe.model, EncoderConfig)
+        return EncoderClassifier(recipe.model, tokenizer.size, labels=table.facts["labels"])
+
+    def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
+        """Buckets of like length."""
+        lengths = np.minimum(table.columns["text"].lengths, config.context)
+        return bucketed(lengths, batch_tokens=config.batch_tokens, seed=seed)
+
+    def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
+        """ids (B, S), mask (B, S), labels (B,)."""
+        texts = self._augmented(table, rows, config)
+        ids = pad([text[: config.context] for text in texts], value=PAD_ID)
+        return {
+            "ids": torch.from_numpy(ids),
+            "mask": torch.from_numpy(ids != PAD_ID),
+            "labels": torch.from_numpy(table.numbers["label"][rows]),
+        }
+
+    def _augmented(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> list[NDArray[np.int32]]:
+        texts = [table.columns["text"].row(int(row)) for row in rows]
+        # A batch never comes twice, so its rows seed another draw each time, and the same again after a resume.
+        random = np.random.default_rng([config.seed, *rows])
+        if config.word_crop > 0:
+            starts = table.constants["word_starts"]
+            texts = crop_words(texts, starts, probability=config.word_crop, longest=_CROP_WORDS, random=random)
+        if config.subword_dropout > 0:
+            parts = table.constants["merged_parts"]
+            texts = undo_merges(texts, parts, probability=config.subword_dropout, random=random)
+        return texts
+
+    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
+        """Cross-entropy over the texts."""
+        scores = model(batch["ids"], mask=batch["mask"])
+        total = F.cross_entropy(scores.float(), batch["labels"], reduction="sum", label_smoothing=label_smoothing)
+        return LossSum(total, int(batch["labels"].numel()))
+
+    def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
+        """The first texts."""
+        return [row["text"] for row in rows[:count]]
+
+    def answer(self, predictor: Predictor, texts: Sequence[str], params: Config) -> list[Answer]:
+        """{"label", "score"} a text, and "top": [[label, score], ...] when `top_k` asks for more than one."""
+        assert isinstance(params, ClassificationParams)
+        model = predictor.model
+        assert isinstance(model, EncoderClassifier)
+        count = min(params.top_k, len(model.labels))
+        scores, order = self._probabilities(predictor, texts).topk(count, dim=1)
+        answers: list[Answer] = []
+        for values, numbers in zip(scores.tolist(), order.tolist(), strict=True):
+            answer = {"label": model.labels[numbers[0]], "score": round(values[0], 6)}
+            if params.top_k > 1:
+                answer["top"] = [[model.labels[i], round(v, 6)] for i, v in zip(numbers, values, strict=True)]
+            answers.append(answer)
+        return answers
+
+    @torch.inference_mode()
+    def _probabilities(self, predictor: Predictor, texts: Sequence[str]) -> torch.Tensor:
+        """(number of texts, labels)."""
+        longest = predictor.max_positions
+        ids = [np.asarray(row[:longest], dtype=np.int32) for row in predictor.tokenizer.encode_batch(texts)]
+        assert isinstance(predictor.model, EncoderClassifier)
+        result = torch.empty(len(ids), len(predictor.model.labels))
+        for batch in track(chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS), label="classifying"):
+            padded = torch.from_numpy(pad([ids[row] for row in batch], value=PAD_ID)).to(predictor.device)
+            result[batch] = predictor.model(padded, mask=padded != PAD_ID).float().softmax(dim=1).cpu()
+        return result
+
+    def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
+        """Accuracy and macro F1, in percent."""
+        # Imported here: a pulled model must run where scikit-learn is not installed.
+        from llm.metrics import classification
+
+        answers = self.answer(predictor, [row["text"] for row in rows], self.params())
+        found = [answer["label"] for answer in answers if isinstance(answer, dict)]
+        metrics = classification.score(found, [row["label"] for row in rows])
+        return Evaluation(metrics=metrics, details={}, answers=answers)
+
+
+def _presets() -> dict[str, Recipe]:
+    quick = Recipe(
+        family="classification",
+        corpus=StringLanguagesConfig(per_language=20000),
+        cleaning=CleaningConfig(maximum_characters=300),
+        tokenizer=TokenizerConfig(vocabulary=32000, prefix_space=True),
+        model=EncoderConfig(width=128, heads=4, layers=2, feed_forward=512, max_positions=256, dropout=0.2),
+        training=TrainingConfig(
+            steps=8000,
+            batch_tokens=512,
+            context=128,
+            learning_rate=1e-3,
+            warmup=300,
+            validate_every=1000,
+        ),
+        evaluation=EvaluationConfig(must_beat=("naive_bayes",)),
+    )
+    return {
+        "smoke": smaller(quick),
+        "quick": quick,
+        "standard": quick.vary(
+            corpus={"per_language": 0},
+            model={"layers": 3, "width": 256, "feed_forward": 1024},
+            training={"steps": 40000, "batch_tokens": 1024, "learning_rate": 7e-4, "validate_every": 2000},
+        ),
+    }

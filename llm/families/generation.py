@@ -1,0 +1,198 @@
+"""Generation: a decoder continues a text, token by token.
+
+Shapes: B batch, T length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from llm.baselines.base import BaselineData, BaselineResult
+from llm.batching import chunks, window_starts
+from llm.corpora.plays import PlaysConfig
+from llm.decoding.config import SearchConfig
+from llm.decoding.search import search
+from llm.decoding.steps import DecoderOnlySteps
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
+from llm.model.config import DecoderConfig
+from llm.model.decoder import DecoderModel
+from llm.predictor import Predictor
+from llm.progress import track
+from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokens import TokenColumn, TokenTable
+from llm.training.config import TrainingConfig
+
+_ROWS = 32  # texts that are continued together
+_TOKENS = 16384  # padded prompt tokens that are read together
+_PROMPT_LINES = 2  # how much of a text is given as the prompt of a sample
+
+
+class GenerationParams(SearchConfig):
+    """Inference parameters of generation."""
+
+    max_new_tokens: int = Field(96, ge=1, le=1 << 17, description="longest continuation, in tokens")
+    temperature: float = Field(0.8, ge=0.0, le=100.0, description="0 takes the likeliest token; above 0 samples")
+    top_p: float = Field(0.95, gt=0.0, le=1.0, description="sample from the likeliest tokens of this probability")
+
+
+class Generation:
+    """See llm.families.base.Family."""
+
+    name: ClassVar[str] = "generation"
+    fields: ClassVar[tuple[str, ...]] = ("text",)
+    text_fields: ClassVar[tuple[str, ...]] = ("text",)
+    input_field: ClassVar[str] = "text"
+    target_field: ClassVar[str] = "text"
+    template: ClassVar[str] = "<s> $A"
+    metric: ClassVar[Metric] = Metric("bits_per_byte", higher_is_better=False)
+    params: ClassVar[type[GenerationParams]] = GenerationParams
+    baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]] = {
+        "trigram": lazy_baseline("llm.baselines.trigram"),
+        "kneser_ney": lazy_baseline("llm.baselines.kneser_ney"),
+    }
+
+    def presets(self) -> Mapping[str, Recipe]:
+        """See Family."""
+        return _presets()
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
+        """Column "text": <s>, the text, </s>."""
+        batches = tokenizer.encode_batches([row["text"] for row in rows])
+        return TokenTable(columns={"text": TokenColumn.of([*ids, EOS_ID] for batch in batches for ids in batch)})
+
+    def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
+        """See Family."""
+        del table
+        assert isinstance(recipe.model, DecoderConfig)
+        return DecoderModel(recipe.model, tokenizer.size)
+
+    def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
+        """Windows of `context` tokens over all texts in one stream: no padding at all. Rows are first positions."""
+        starts = window_starts(table.columns["text"].ids.size, context=config.context, seed=seed)
+        rows = max(1, config.batch_tokens // config.context)
+        return [starts[first : first + rows] for first in range(0, starts.size, rows)]
+
+    def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
+        """ids (B, T) and labels (B, T), one position further on."""
+        windows = table.columns["text"].ids[rows[:, None] + np.arange(config.context + 1)].astype(np.int64)
+        return {
+            "ids": torch.from_numpy(np.ascontiguousarray(windows[:, :-1])),
+            "labels": torch.from_numpy(np.ascontiguousarray(windows[:, 1:])),
+        }
+
+    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
+        """Cross-entropy over all positions."""
+        scores = model(batch["ids"]).float()
+        labels = batch["labels"].flatten()
+        total = F.cross_entropy(scores.flatten(0, 1), labels, reduction="sum", label_smoothing=label_smoothing)
+        return LossSum(total, int(labels.numel()))
+
+    def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
+        """The first lines of the first texts."""
+        return ["".join(row["text"].splitlines(keepends=True)[:_PROMPT_LINES]) for row in rows[:count]]
+
+    def answer(self, predictor: Predictor, texts: Sequence[str], params: SearchConfig) -> list[Answer]:
+        """Continuations, without the prompts. One random stream serves the call, so the same call gives the same."""
+        model = predictor.model
+        assert isinstance(model, DecoderModel)
+        room = max(1, predictor.max_positions - params.max_new_tokens)
+        # A prompt that leaves no room keeps its end: that is what the continuation follows.
+        ids = [[row[0], *row[1:][-(room - 1) :]] if len(row) > room else row for row in _prompts(predictor, texts)]
+        generator = torch.Generator().manual_seed(params.seed)
+        answers: list[Answer] = [""] * len(ids)
+        for batch in track(chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS), label="writing"):
+            steps = DecoderOnlySteps(model, [ids[row] for row in batch], pad_id=PAD_ID)
+            written = search(steps, params, eos_id=EOS_ID, pad_id=PAD_ID, generator=generator)
+            for row, text in zip(batch, predictor.tokenizer.decode_batch(written), strict=True):
+                answers[row] = text
+        return answers
+
+    def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
+        """Bits per byte and perplexity a token; <s> is given, never predicted."""
+        from llm.metrics import language_model
+
+        table = self.tokenize(rows, predictor.tokenizer)
+        nats, tokens = _score(predictor, table.columns["text"].ids)
+        size = sum(len(row["text"].encode()) for row in rows)
+        metrics = {
+            "bits_per_byte": language_model.bits_per_byte(nats, size),
+            "perplexity": language_model.perplexity(nats, tokens),
+        }
+        return Evaluation(metrics=metrics, details={}, answers=[])
+
+
+def _prompts(predictor: Predictor, texts: Sequence[str]) -> list[list[int]]:
+    return predictor.tokenizer.encode_batch(texts)
+
+
+@torch.inference_mode()
+def _score(predictor: Predictor, ids: NDArray[np.int32]) -> tuple[float, int]:
+    """Sum of the negative log-probabilities (nats) of a stream of tokens, and how many tokens it sums over.
+
+    Windows overlap by half, and only the second half of each counts (the first window counts whole): a token is judged
+    with at least half a window of context.
+    """
+    window = min(predictor.max_positions, max(2, ids.size - 1))
+    stride = max(1, window // 2)
+    starts = list(range(0, max(1, ids.size - 1 - window + stride), stride))
+    stream = torch.from_numpy(ids.astype(np.int64))
+    nats, tokens = 0.0, 0
+    for first in track(range(0, len(starts), _ROWS), label="scoring"):
+        rows, labels = [], []
+        for start in starts[first : first + _ROWS]:
+            # The last window is moved back so that it is whole; what was counted before is not counted again.
+            begin = min(start, ids.size - 1 - window)
+            counted_from = start + window - stride if start > 0 else 0
+            label = stream[begin + 1 : begin + 1 + window].clone()
+            label[: max(0, counted_from - begin)] = -100
+            label[label == BOS_ID] = -100
+            rows.append(stream[begin : begin + window])
+            labels.append(label)
+        scores = predictor.model(torch.stack(rows).to(predictor.device)).float()
+        target = torch.stack(labels).to(predictor.device)
+        nats += F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-100, reduction="sum").item()
+        tokens += int((target != -100).sum())
+    return nats, tokens
+
+
+def _presets() -> dict[str, Recipe]:
+    quick = Recipe(
+        family="generation",
+        corpus=PlaysConfig(),
+        tokenizer=TokenizerConfig(vocabulary=2000),
+        model=DecoderConfig(width=192, heads=4, kv_heads=4, layers=4, feed_forward=512, max_positions=256, dropout=0.1),
+        training=TrainingConfig(
+            steps=3600,
+            batch_tokens=1024,
+            context=256,
+            learning_rate=1.5e-3,
+            warmup=200,
+            adam_beta2=0.99,
+            validate_every=400,
+        ),
+        evaluation=EvaluationConfig(must_beat=("trigram",)),
+    )
+    return {
+        "smoke": smaller(quick),
+        "quick": quick,
+        "standard": quick.vary(
+            model={"width": 320, "heads": 5, "kv_heads": 5, "layers": 6, "feed_forward": 864, "dropout": 0.2},
+            training={
+                "steps": 12000,
+                "batch_tokens": 2048,
+                "context": 256,
+                "learning_rate": 1e-3,
+                "validate_every": 500,
+            },
+            evaluation={"must_beat": ("trigram", "kneser_ney")},
+        ),
+    }

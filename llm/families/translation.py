@@ -1,0 +1,169 @@
+"""Translation: an encoder-decoder reads a source text and writes its target, with beam search.
+
+Shapes: B batch, S source length, T target length, N real target positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from llm.baselines.base import BaselineData, BaselineResult
+from llm.batching import bucketed, chunks, pad
+from llm.cleaning import CleaningConfig
+from llm.corpora.interface_strings import InterfaceStringsConfig
+from llm.decoding.config import SearchConfig
+from llm.decoding.search import search
+from llm.decoding.steps import EncoderDecoderSteps
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
+from llm.model.config import EncoderDecoderConfig
+from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.predictor import Predictor
+from llm.progress import track
+from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.tokenizer import EOS_ID, PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokens import TokenColumn, TokenTable
+from llm.training.config import TrainingConfig
+
+_ROWS = 128  # texts that are translated together
+_TOKENS = 8192  # padded source tokens that are read together
+
+
+class TranslationParams(SearchConfig):
+    """Inference parameters of translation."""
+
+    num_beams: int = Field(4, ge=1, le=256, description="partial texts kept by beam search; 1 is greedy")
+
+
+class Translation:
+    """See llm.families.base.Family."""
+
+    name: ClassVar[str] = "translation"
+    fields: ClassVar[tuple[str, ...]] = ("source", "target")
+    text_fields: ClassVar[tuple[str, ...]] = ("source", "target")
+    input_field: ClassVar[str] = "source"
+    target_field: ClassVar[str] = "target"
+    template: ClassVar[str] = "$A </s>"
+    metric: ClassVar[Metric] = Metric("bleu", higher_is_better=True)
+    params: ClassVar[type[TranslationParams]] = TranslationParams
+    baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]] = {
+        "copy_source": lazy_baseline("llm.baselines.copy_source"),
+        "translation_memory": lazy_baseline("llm.baselines.translation_memory"),
+    }
+
+    def presets(self) -> Mapping[str, Recipe]:
+        """See Family."""
+        return _presets()
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
+        """Columns "source" and "target", each text closed by </s>."""
+        columns = {field: TokenColumn.encoded([row[field] for row in rows], tokenizer) for field in self.fields}
+        return TokenTable(columns=columns)
+
+    def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
+        """See Family."""
+        del table
+        assert isinstance(recipe.model, EncoderDecoderConfig)
+        return EncoderDecoderModel(recipe.model, tokenizer.size)
+
+    def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
+        """Buckets of like source plus target length."""
+        lengths = sum(np.minimum(table.columns[field].lengths, config.context) for field in self.fields)
+        return bucketed(np.asarray(lengths), batch_tokens=config.batch_tokens, seed=seed)
+
+    def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
+        """source (B, S), target (B, T) shifted right behind <pad>, labels (N,), select (B, T) where labels stand."""
+        sources = pad([table.columns["source"].row(int(row))[: config.context] for row in rows], value=PAD_ID)
+        labels = pad([table.columns["target"].row(int(row))[: config.context] for row in rows], value=PAD_ID)
+        target = np.roll(labels, 1, axis=1)
+        target[:, 0] = PAD_ID  # the twin starts its targets with <pad> too
+        select = labels != PAD_ID
+        return {
+            "source": torch.from_numpy(sources),
+            "source_mask": torch.from_numpy(sources != PAD_ID),
+            "target": torch.from_numpy(target),
+            "select": torch.from_numpy(select),
+            "labels": torch.from_numpy(labels[select]),
+        }
+
+    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
+        """Cross-entropy over the real target tokens; no product is spent on padding's scores."""
+        scores = model(batch["source"], batch["target"], source_mask=batch["source_mask"], select=batch["select"])
+        total = F.cross_entropy(scores.float(), batch["labels"], reduction="sum", label_smoothing=label_smoothing)
+        return LossSum(total, int(batch["labels"].numel()))
+
+    def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
+        """The first sources."""
+        return [row["source"] for row in rows[:count]]
+
+    def answer(self, predictor: Predictor, texts: Sequence[str], params: SearchConfig) -> list[Answer]:
+        """Translations, the longest sources first so that a batch holds little padding."""
+        model = predictor.model
+        assert isinstance(model, EncoderDecoderModel)
+        longest = predictor.max_positions
+        ids = [np.asarray(row[:longest], dtype=np.int32) for row in predictor.tokenizer.encode_batch(texts)]
+        answers: list[Answer] = [""] * len(ids)
+        batches = chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS)
+        for batch in track(batches, label="translating"):
+            source = torch.from_numpy(pad([ids[row] for row in batch], value=PAD_ID)).to(predictor.device)
+            steps = EncoderDecoderSteps(model, source, source != PAD_ID, start_id=PAD_ID)
+            written = search(steps, params, eos_id=EOS_ID, pad_id=PAD_ID)
+            for row, text in zip(batch, predictor.tokenizer.decode_batch(written), strict=True):
+                answers[row] = text
+        return answers
+
+    def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
+        """BLEU, chrF and the share of placeholders kept, in percent."""
+        # Imported here: a pulled model must run where sacrebleu is not installed.
+        from llm.metrics import translation
+
+        sources = [row["source"] for row in rows]
+        answers = self.answer(predictor, sources, self.params())
+        scores = translation.score([str(text) for text in answers], [row["target"] for row in rows], sources=sources)
+        return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers)
+
+
+def _presets() -> dict[str, Recipe]:
+    quick = Recipe(
+        family="translation",
+        corpus=InterfaceStringsConfig(),
+        cleaning=CleaningConfig(maximum_characters=300),
+        tokenizer=TokenizerConfig(vocabulary=4000),
+        model=EncoderDecoderConfig(
+            width=192, heads=4, encoder_layers=3, decoder_layers=2, feed_forward=768, max_positions=256, dropout=0.1
+        ),
+        training=TrainingConfig(
+            steps=2000,
+            batch_tokens=2048,
+            context=128,
+            learning_rate=1.5e-3,
+            warmup=200,
+            label_smoothing=0.1,
+            validate_every=250,
+        ),
+        evaluation=EvaluationConfig(must_beat=("copy_source",)),
+    )
+    standard_model = {"width": 256, "encoder_layers": 4, "decoder_layers": 3, "feed_forward": 1024, "dropout": 0.2}
+    standard_training = {
+        "steps": 5500,
+        "batch_tokens": 3072,
+        "learning_rate": 1.5e-3,
+        "warmup": 500,
+        "validate_every": 250,
+    }
+    return {
+        "smoke": smaller(quick),
+        "quick": quick,
+        "standard": quick.vary(
+            model=standard_model,
+            training=standard_training,
+            evaluation={"must_beat": ("copy_source", "translation_memory")},
+        ),
+    }

@@ -1,0 +1,78 @@
+"""A trained model as its user meets it: a folder in, answers out, with torch and no orchestrator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llm.config import parse_config
+from llm.errors import InputError
+from llm.families import load_family
+from llm.families.base import Answer, Family
+from llm.model.folder import load_model, read_description
+from llm.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model in evaluation mode, its tokenizer and its family."""
+
+    family: Family
+    model: nn.Module
+    tokenizer: TextTokenizer
+    description: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str = "auto") -> Predictor:
+        """Read a model folder.
+
+        Raises ModelFolderError when something in it is missing or damaged.
+        """
+        path = Path(folder)
+        description = read_description(path)
+        return cls(
+            family=load_family(description["family"]),
+            model=load_model(path).to(pick_device(device)),
+            tokenizer=TextTokenizer.load(path),
+            description=description,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def max_positions(self) -> int:
+        """Longest sequence that the model takes, in tokens."""
+        longest: int = self.model.max_positions  # type: ignore[assignment]
+        return longest
+
+    def predict(self, texts: Sequence[str], **params: Any) -> list[Answer]:
+        """One answer a text, in order; `params` are the family's inference parameters, by name.
+
+        Raises InputError for what is not text or is longer than the model takes, ConfigError for a parameter that
+        does not exist or is out of bounds.
+        """
+        if isinstance(texts, str):
+            raise InputError("predict takes a list of texts, not one text", remedy="write predict([text])")
+        config = parse_config(self.family.params, params, where=f"parameters of {self.family.name}")
+        for number, (text, ids) in enumerate(zip(texts, self.tokenizer.encode_batch(texts), strict=True)):
+            if len(ids) > self.max_positions:
+                raise InputError(
+                    f"text {number} ({text[:40]!r}...) has {len(ids)} tokens, and the model takes {self.max_positions}",
+                    remedy="shorten it, or split it into several",
+                )
+        return self.family.answer(self, texts, config)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

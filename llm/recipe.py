@@ -1,0 +1,74 @@
+"""A recipe: everything that decides what model comes out, composed from the configs of the rooms that own them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from llm.cleaning import CleaningConfig
+from llm.config import Config
+from llm.corpora import CorpusConfig
+from llm.families import FAMILIES
+from llm.model.config import ModelConfig
+from llm.splits import SplitConfig
+from llm.tokenizer import TokenizerConfig
+from llm.training.config import TrainingConfig
+
+
+class EvaluationConfig(Config):
+    """How a trained model is judged on the test split."""
+
+    must_beat: tuple[str, ...] = Field((), description="baselines that a challenger must beat on the deciding metric")
+
+
+class Recipe(Config):
+    """One family's way from corpus to model. The same recipe over the same corpus gives the same weights."""
+
+    family: str = Field(description="the kind of language work", json_schema_extra={"enum": list(FAMILIES)})
+    corpus: CorpusConfig
+    cleaning: CleaningConfig = CleaningConfig()
+    splits: SplitConfig = SplitConfig()
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if self.family not in FAMILIES:
+            raise ValueError(f"there is no family {self.family!r}; the families are {', '.join(FAMILIES)}")
+        if self.training.context > self.model.max_positions:
+            raise ValueError(
+                f"training.context ({self.training.context}) must not exceed "
+                f"model.max_positions ({self.model.max_positions})"
+            )
+        return self
+
+    def vary(self, **changes: Mapping[str, Any]) -> Recipe:
+        """This recipe with some options of its parts changed, validated anew: `vary(training={"steps": 100})`.
+
+        Raises pydantic's ValidationError, as the constructor does.
+        """
+        values = self.model_dump()
+        for part, options in changes.items():
+            values[part] = {**values[part], **options}
+        return Recipe.model_validate(values)
+
+
+def smaller(recipe: Recipe) -> Recipe:
+    """A recipe of seconds that passes through every joint of the pipeline; what it makes is of no use."""
+    training = {"steps": 10, "warmup": 2, "batch_tokens": 512, "validate_every": 5, "validation_batches": 2}
+    layers = {name: 1 for name in type(recipe.model).model_fields if name.endswith("layers")}
+    sizes = {"width": 32, "heads": 2, "feed_forward": 64, **layers}
+    if "kv_heads" in type(recipe.model).model_fields:
+        sizes["kv_heads"] = 2
+    return recipe.vary(
+        cleaning={"maximum_records": 400},
+        tokenizer={"vocabulary": 400},
+        model=sizes,
+        training=training,
+        # Ten steps beat nothing: the gate then only asks that the model loads and repeats itself.
+        evaluation={"must_beat": ()},
+    )

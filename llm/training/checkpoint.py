@@ -1,0 +1,116 @@
+"""Checkpoints that a killed training continues from, bit for bit: safetensors and JSON, never pickle.
+
+A checkpoint is a folder `step-000400` with `state.safetensors` (weights, optimizer moments, random state) and
+`state.json` (everything else, and the SHA-256 of the former). It gets its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from llm.errors import CheckpointError, StageError
+from llm.files import fsync_folder, read_json, sha256_of, write_atomically, write_json
+
+log = logging.getLogger(__name__)
+
+_STATE = "state.json"
+_TENSORS = "state.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Progress:
+    """How far a training is: all of its state that is not a tensor."""
+
+    precision: str
+    step: int = 0  # optimizer steps done
+    epoch: int = 0
+    batch: int = 0  # batches done in this epoch
+    best_step: int = 0
+    best_loss: float | None = None  # nats a target on the validation split
+    stale: int = 0  # validations since the best
+    seconds: float = 0.0  # training time so far, over all resumes
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int
+) -> None:
+    """Write `folder/step-<step>` and delete all but the newest `keep`."""
+    name = f"step-{progress.step:08d}"
+    temporary = folder / f".{name}.tmp"
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    tensors = _tensors(model, optimizer)
+    write_atomically(temporary / _TENSORS, lambda path: safetensors.torch.save_file(tensors, str(path)))
+    state = {"progress": asdict(progress), "sha256": sha256_of(temporary / _TENSORS)}
+    write_json(temporary / _STATE, state)
+    final = folder / name
+    if final.exists():  # a damaged one of the same step, which was passed over
+        shutil.rmtree(final)
+    os.replace(temporary, final)
+    fsync_folder(folder)
+    for old in _checkpoints(folder)[keep:]:
+        shutil.rmtree(old)
+
+
+def load_newest(folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Fill model, optimizer and the random state from the newest whole checkpoint; None when there is none.
+
+    A damaged checkpoint is passed over with a warning.
+    """
+    for path in _checkpoints(folder):
+        try:
+            progress, tensors = _read(path)
+        except (CheckpointError, StageError) as error:
+            log.warning("checkpoint passed over: %s", error.problem)
+            continue
+        _restore(tensors, model, optimizer)
+        return progress
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    state: dict[str, Any] = read_json(path / _STATE)
+    tensors = path / _TENSORS
+    found = sha256_of(tensors) if tensors.exists() else "no file"
+    if found != state["sha256"]:
+        raise CheckpointError(
+            f"{tensors}: SHA-256 is {found}, but {state['sha256']} was written", remedy="an older checkpoint is used"
+        )
+    return Progress(**state["progress"]), safetensors.torch.load_file(str(tensors))
+
+
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        state = optimizer.state[parameter]
+        for moment in _MOMENTS:
+            tensors[f"{moment}.{name}"] = state[moment].contiguous()
+        tensors[f"step.{name}"] = state["step"]
+    tensors["random_state"] = torch.get_rng_state()
+    return tensors
+
+
+def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    prefix = "model."
+    model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, parameter in model.named_parameters():
+        state = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS}
+        optimizer.state[parameter] = state | {"step": tensors[f"step.{name}"]}
+    torch.set_rng_state(tensors["random_state"])

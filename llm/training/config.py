@@ -1,0 +1,51 @@
+"""Options of the training loop. Torch-free, so that a bad value is refused at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from llm.config import Config
+
+# What changes training texts and must not change validation texts.
+AUGMENTATIONS = ("subword_dropout", "word_crop")
+
+
+class TrainingConfig(Config):
+    """What the training loop does; everything here is part of a training's identity."""
+
+    steps: int = Field(ge=1, description="optimizer steps")
+    batch_tokens: int = Field(ge=1, description="tokens a batch (padding counted), for one forward pass")
+    accumulation: int = Field(1, ge=1, description="forward passes summed into one optimizer step")
+    context: int = Field(ge=2, description="longest training sequence, in tokens; longer ones are cut")
+    learning_rate: float = Field(gt=0.0, le=1.0, description="peak learning rate")
+    warmup: int = Field(ge=0, description="steps of linear warm-up")
+    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="shape of the fall after the warm-up")
+    weight_decay: float = Field(0.01, ge=0.0, le=1.0, description="AdamW's decoupled weight decay, on matrices only")
+    adam_beta2: float = Field(0.98, gt=0.0, lt=1.0, description="AdamW's second-moment decay")
+    clip_norm: float = Field(1.0, gt=0.0, description="gradients are scaled down to this norm")
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="probability spread over the wrong classes")
+    subword_dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="probability that a merge of the tokenizer is undone, anew in every batch"
+    )
+    word_crop: float = Field(
+        0.0, ge=0.0, lt=1.0, description="classification: share of the training texts cut to one to three words"
+    )
+    validation_batches: int = Field(64, ge=1, description="batches of the validation split that a validation scores")
+    validate_every: int = Field(ge=1, description="steps between validations; each also writes a checkpoint")
+    patience: int = Field(0, ge=0, description="stop after so many validations without improvement; 0 never stops")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay on disk")
+    seed: int = Field(1, ge=0, description="random seed of weights, order and dropout")
+    threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed, since they decide the last bits of the sums")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of matrix products; auto: bfloat16 where this machine multiplies at least 1.5 times as fast",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one, else the CPU")
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> TrainingConfig:
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup ({self.warmup}) must be smaller than steps ({self.steps})")
+        return self

@@ -1,0 +1,271 @@
+"""The training loop: the same for every family, exactly resumable.
+
+A training killed at any moment and started again ends in the weights that it would have ended in (on the CPU, with the
+same number of threads): model, optimizer, random state, place in the data and patience are one checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from llm.errors import TrainingError
+from llm.families.base import Batch, Family
+from llm.files import write_atomically
+from llm.progress import track
+from llm.tokens import TokenTable
+from llm.training.checkpoint import Progress, load_newest, save_checkpoint
+from llm.training.config import AUGMENTATIONS, TrainingConfig
+from llm.training.precision import choose_precision
+from llm.training.schedule import learning_rate
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+# A point on the training curve every so many steps: enough to see its shape, few enough to log.
+_CURVE_POINTS = 100
+# Separates the random streams of epochs; any constant does.
+_EPOCH_STRIDE = 1_000_003
+
+
+class Trainer:
+    """Trains `model` on `train`; `folder` holds the checkpoints, `report(step, values)` gets the curve."""
+
+    def __init__(
+        self,
+        *,
+        family: Family,
+        model: nn.Module,
+        train: TokenTable,
+        validation: TokenTable,
+        config: TrainingConfig,
+        folder: Path,
+        report: Report,
+    ) -> None:
+        self.family = family
+        self.model = model
+        self.train = train
+        self.validation = validation
+        self.config = config
+        self.folder = folder
+        self.report = report
+        self.device = next(model.parameters()).device
+        self.optimizer = make_optimizer(model, config)
+        self.progress = Progress(precision="")
+
+    def run(self) -> Progress:
+        """Train to the end and leave the best weights in the model.
+
+        Raises TrainingError when the loss is not finite or an epoch holds no batch.
+        """
+        with deterministic(self.config.threads):
+            stored = load_newest(self.folder, model=self.model, optimizer=self.optimizer)
+            self.progress = stored or Progress(precision=choose_precision(self.config.precision, self.device))
+            if stored is not None:
+                log.info("resumed at step %d of %d", stored.step, self.config.steps)
+            self._loop()
+            self._load_best()
+        return self.progress
+
+    def _loop(self) -> None:
+        progress, config = self.progress, self.config
+        every = max(1, config.steps // _CURVE_POINTS)
+        remaining = range(progress.step, config.steps)
+        batches = self._batches()
+        window = _Window()
+        self.model.train()
+        for step in track(remaining, label=f"training {self.family.name}"):
+            if self._exhausted():
+                log.info("stopped early: no better validation loss in %d validations", progress.stale)
+                break
+            rate = learning_rate(step, config)
+            loss, count, norm = self._step(batches, rate)
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise TrainingError(
+                    f"step {step + 1}: loss {loss}, gradient norm {norm}: not finite",
+                    remedy="lower training.learning_rate, or set training.precision to float32",
+                )
+            progress.step = step + 1
+            window.add(loss, count)
+            last = progress.step == config.steps
+            if progress.step % every == 0 or last:
+                self._record(window.close() | {"learning_rate": rate, "gradient_norm": norm})
+            if progress.step % config.validate_every == 0 or last:
+                progress.seconds += window.lap()
+                self._validate()
+                save_checkpoint(
+                    self.folder,
+                    model=self.model,
+                    optimizer=self.optimizer,
+                    progress=progress,
+                    keep=config.keep_checkpoints,
+                )
+                window.lap()
+
+    def _exhausted(self) -> bool:
+        return 0 < self.config.patience <= self.progress.stale
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches from where the progress stands, epoch after epoch; counts them in the progress."""
+        progress = self.progress
+        while True:
+            plan = self.family.plan(self.train, self.config, seed=self._epoch_seed())
+            if not plan:
+                raise TrainingError(
+                    f"the train split makes no batch of context {self.config.context}",
+                    remedy="give more text, or lower training.context",
+                )
+            for number in range(progress.batch, len(plan)):
+                progress.batch = number + 1
+                yield self._to_device(self.family.collate(self.train, plan[number], self.config))
+            progress.epoch += 1
+            progress.batch = 0
+
+    def _epoch_seed(self) -> int:
+        return self.config.seed * _EPOCH_STRIDE + self.progress.epoch
+
+    def _step(self, batches: Iterator[Batch], rate: float) -> tuple[float, int, float]:
+        """One optimizer step: summed loss (nats), targets, gradient norm."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total, count = 0.0, 0
+        for _ in range(self.config.accumulation):
+            with self._autocast():
+                loss = self.family.loss(self.model, next(batches), label_smoothing=self.config.label_smoothing)
+            torch.autograd.backward(loss.total)
+            total += loss.total.item()
+            count += loss.count
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        # The gradients are of the sum; dividing by the targets of all accumulated batches makes their mean exact.
+        norm = torch.nn.utils.get_total_norm(gradients).item() / count
+        scale = min(1.0, self.config.clip_norm / (norm + 1e-6)) / count
+        torch._foreach_mul_(gradients, scale)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        return total, count, norm
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        """Nats a target, in float32 and without label smoothing, over the same batches every time."""
+        self.model.eval()
+        total, count = 0.0, 0
+        plain = self.config.model_copy(update=dict.fromkeys(AUGMENTATIONS, 0.0))
+        for rows in self._validation_plan():
+            batch = self._to_device(self.family.collate(self.validation, rows, plain))
+            with self._autocast():
+                loss = self.family.loss(self.model, batch, label_smoothing=0.0)
+            total += loss.total.item()
+            count += loss.count
+        self.model.train()
+        return total / count
+
+    def _validation_plan(self) -> list[NDArray[np.int64]]:
+        plan = self.family.plan(self.validation, self.config, seed=0)[: self.config.validation_batches]
+        if not plan:
+            raise TrainingError(
+                f"the validation split makes no batch of context {self.config.context}",
+                remedy="give more text, raise splits.validation, or lower training.context",
+            )
+        return plan
+
+    def _validate(self) -> None:
+        progress = self.progress
+        loss = self._validation_loss()
+        if progress.best_loss is None or loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
+            self._save_best()
+        else:
+            progress.stale += 1
+        self._record({"validation_loss": loss})
+        left = progress.seconds / progress.step * (self.config.steps - progress.step)
+        log.info(
+            "step %d of %d: validation loss %.4f (best %.4f at step %d), about %.0f s left",
+            *(progress.step, self.config.steps, loss, progress.best_loss, progress.best_step, left),
+        )
+
+    def _record(self, values: Mapping[str, float]) -> None:
+        self.progress.history.append({"step": self.progress.step, **values})
+        self.report(self.progress.step, values)
+
+    @property
+    def _best_file(self) -> Path:
+        return self.folder / "best" / f"{self.progress.best_step:08d}.safetensors"
+
+    def _save_best(self) -> None:
+        weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
+        self._best_file.parent.mkdir(parents=True, exist_ok=True)
+        # The older best stays: the newest checkpoint still points at it until the next one is written.
+        write_atomically(self._best_file, lambda path: safetensors.torch.save_file(weights, str(path)))
+
+    def _load_best(self) -> None:
+        self.model.load_state_dict(safetensors.torch.load_file(str(self._best_file)))
+        self.model.eval()
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.precision == "bfloat16")
+
+
+class _Window:
+    """Sums between two points of the curve."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.count = 0
+        self.started = self.lapped = time.monotonic()
+
+    def add(self, loss: float, count: int) -> None:
+        self.loss += loss
+        self.count += count
+
+    def close(self) -> dict[str, float]:
+        now = time.monotonic()
+        values = {
+            "training_loss": self.loss / self.count,
+            "targets_per_second": self.count / max(now - self.started, 1e-9),
+        }
+        self.loss, self.count, self.started = 0.0, 0, now
+        return values
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.monotonic()
+        seconds, self.lapped = now - self.lapped, now
+        return seconds
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019); weight decay on matrices only, as norms and biases have nothing to shrink."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.adam_beta2), fused=True)
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Deterministic algorithms and a fixed number of threads inside; what was set before is restored after."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
