@@ -1,0 +1,73 @@
+"""Prefect tasks that make training data: corpus, tokenizer, token tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from llm.errors import DownloadError
+from llm.families import load_family
+from llm.home import downloads_folder, stages_folder
+from llm.ingest import corpus_stage
+from llm.recipe import Recipe
+from llm.splits import SPLITS
+from llm.stages import Stage
+from llm.tokenizer import tokenizer_stage
+from llm.tokens import tokens_stage
+from tasks.stages import log_stage
+
+
+def _download_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    # A wrong checksum or an empty corpus is the same the second time.
+    return isinstance(state.data, DownloadError)
+
+
+@task(
+    name="ingest corpus",
+    tags=["data"],
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_download_failed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ingest(recipe: Recipe) -> Stage:
+    """Read, clean and split the corpus."""
+    family = load_family(recipe.family)
+    stage = corpus_stage(
+        recipe.corpus,
+        recipe.cleaning,
+        recipe.splits,
+        fields=family.fields,
+        root=stages_folder(),
+        downloads=downloads_folder(),
+    )
+    facts = stage.facts
+    rows = ", ".join(f"{split} {facts['splits'][split]['rows']:,}" for split in SPLITS)
+    log_stage(stage, f"{facts['read']:,} records of {facts['source']} read, {facts['kept']:,} kept: {rows}")
+    return stage
+
+
+@task(name="train tokenizer", tags=["data"], cache_policy=NO_CACHE, persist_result=False)
+def train_tokenizer(recipe: Recipe, corpus: Stage) -> Stage:
+    """Train the tokenizer on the train split."""
+    family = load_family(recipe.family)
+    stage = tokenizer_stage(
+        corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=stages_folder()
+    )
+    facts = stage.facts
+    log_stage(stage, f"{facts['vocabulary']:,} entries, {facts['bytes_per_token']} bytes a token")
+    return stage
+
+
+@task(name="tokenize", tags=["data"], cache_policy=NO_CACHE, persist_result=False)
+def tokenize(recipe: Recipe, corpus: Stage, tokenizer: Stage) -> Stage:
+    """Turn every split's rows into tokens."""
+    family = load_family(recipe.family)
+    stage = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=stages_folder())
+    sizes = stage.facts["splits"]
+    log_stage(stage, ", ".join(f"{split} {sum(sizes[split]['tokens'].values()):,} tokens" for split in SPLITS))
+    return stage

@@ -1,0 +1,27 @@
+"""Numbers as people read them: metrics in a line, a curve in a row of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def figures(metrics: Mapping[str, float]) -> str:
+    """`bleu 21.3, chrf 45`."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def sparkline(values: Sequence[float], *, width: int = 40) -> str:
+    """The shape of a curve in at most `width` characters: each is the mean of its share of the points."""
+    if not values:
+        return ""
+    width = min(width, len(values))
+    cuts = [len(values) * place // width for place in range(width + 1)]
+    means = [sum(values[start:stop]) / (stop - start) for start, stop in pairwise(cuts)]
+    low, high = min(means), max(means)
+    if high == low:
+        return _BLOCKS[0] * width
+    top = len(_BLOCKS) - 1
+    return "".join(_BLOCKS[round((mean - low) / (high - low) * top)] for mean in means)

@@ -1,0 +1,106 @@
+"""Prefect tasks around the registry: register the challenger, judge it, promote or refuse it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+
+from llm.errors import RegistryError
+from llm.families import load_family
+from llm.files import read_json
+from llm.home import stages_folder
+from llm.recipe import Recipe
+from llm.stages import Stage
+from llm.training.stage import MODEL_FOLDER, PREDICTIONS_FILE
+from tasks.figures import figures
+from tasks.gate import ChampionScore, Decision, GateConfig, decide
+from tasks.lineage import lineage
+from tasks.registry.connection import tracking_uri
+from tasks.registry.logged_model import ModelToLog
+from tasks.registry.runs import TrainingRun
+from tasks.registry.versions import Measured, Version, promote, refuse, register
+from tasks.reload import check_reload
+
+_EXAMPLES = 2
+
+
+def _mlflow_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    return isinstance(state.data, RegistryError)
+
+
+@task(
+    name="register challenger",
+    tags=["mlflow"],
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_mlflow_failed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def register_challenger(
+    recipe: Recipe, training: Stage, evaluation: Stage, baselines: Stage, corpus: Stage, run: TrainingRun
+) -> Version:
+    """Log results, lineage and the model; register it as challenger. Twice is the same as once."""
+    family = load_family(recipe.family)
+    predictions = read_json(training.path / PREDICTIONS_FILE)
+    metrics = evaluation.facts["metrics"]
+    run.log_json("lineage.json", lineage(evaluation, root=stages_folder()))
+    version = register(
+        run,
+        ModelToLog(
+            folder=training.path / MODEL_FOLDER,
+            family=family.name,
+            training_key=training.key,
+            inputs=predictions["inputs"][:_EXAMPLES],
+            answers=predictions["answers"][:_EXAMPLES],
+            params=family.params().model_dump(mode="json"),
+        ),
+        Measured(metrics=metrics, baselines=baselines.facts, test_split=corpus.key),
+        step=training.facts["steps"],
+    )
+    get_run_logger().info("registered as %s version %d: %s", version.family, version.version, figures(metrics))
+    return version
+
+
+@task(name="judge challenger", tags=["gate"], cache_policy=NO_CACHE, persist_result=False)
+def judge(
+    recipe: Recipe, gate: GateConfig, challenger: Version, training: Stage, champion: ChampionScore | None
+) -> Decision:
+    """Reload the logged model in a fresh process, then compare it with the baselines and the champion."""
+    reload = check_reload(
+        challenger.uri,
+        read_json(training.path / PREDICTIONS_FILE),
+        tracking_uri=tracking_uri(),
+        threads=recipe.training.threads,
+        tolerance=gate.repeat_tolerance,
+    )
+    decision = decide(
+        metric=load_family(recipe.family).metric,
+        challenger=challenger.metrics,
+        baselines=challenger.baselines,
+        must_beat=recipe.evaluation.must_beat,
+        champion=champion,
+        reload=reload,
+    )
+    for check in decision.checks:
+        get_run_logger().info("%s %s", "passed:" if check.ok else "FAILED:", check.sentence)
+    return decision
+
+
+@task(name="promote or refuse", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+def settle(challenger: Version, champion: Version | None, decision: Decision, run: TrainingRun) -> Version:
+    """Move the alias `champion`, or leave it and write down why."""
+    verdict = "promoted" if decision.promote else "refused"
+    story = "\n".join([f"{verdict}:", *(f"- {reason}" for reason in decision.reasons)])
+    description = f"{figures(challenger.metrics)}; {story}"
+    if decision.promote:
+        version = promote(challenger, over=champion, reasons=decision.reasons, description=description)
+    else:
+        version = refuse(challenger, reasons=decision.reasons, description=description)
+    run.note(f"{challenger.family} version {challenger.version}, {story}")
+    get_run_logger().info("%s version %d %s", version.family, version.version, verdict)
+    return version

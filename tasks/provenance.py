@@ -1,0 +1,99 @@
+"""What a training's MLflow run says from the start: options, data, code and the Prefect flow run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+
+import llm
+from llm.files import canonical_json
+from llm.recipe import Recipe
+from llm.splits import SPLITS
+from llm.stages import Stage
+from llm.training.stage import training_spec
+from tasks.registry.runs import (
+    FLOW_RUN_ID,
+    FLOW_RUN_URL,
+    GIT_COMMIT,
+    ROOT_FLOW_RUN_ID,
+    DatasetRecord,
+    TrainingIdentity,
+)
+
+_GIT_TIMEOUT_S = 20
+# Options of the judging, not of the model: they may change while the training stays the same.
+_NOT_PARAMS = {"evaluation"}
+
+
+def training_identity(recipe: Recipe, *, corpus: Stage, tokens: Stage, tokenizer: Stage) -> TrainingIdentity:
+    """The identity of the training that these stages feed."""
+    return TrainingIdentity(
+        family=recipe.family,
+        training_key=training_spec(recipe, tokens=tokens, tokenizer=tokenizer).key,
+        params=recipe.model_dump(mode="json", exclude=_NOT_PARAMS),
+        datasets=datasets(corpus),
+        tags=flow_run_tags() | git_tags(Path(llm.__file__).parents[1]),
+    )
+
+
+def datasets(corpus: Stage) -> tuple[DatasetRecord, ...]:
+    """The splits of a corpus stage, its key as their digest."""
+    facts = corpus.facts
+    origin = canonical_json(facts["origin"])
+    return tuple(
+        DatasetRecord(
+            name=f"{facts['source']}/{split}",
+            digest=corpus.key,
+            source=origin,
+            context=split,
+            facts={"rows": facts["splits"][split]["rows"]},
+        )
+        for split in SPLITS
+    )
+
+
+def flow_run_url() -> str | None:
+    """The flow run's page; None on the embedded server, whose pages end with the run."""
+    if not get_current_settings().api.url:
+        return None
+    url: str | None = flow_run.ui_url
+    return url
+
+
+def flow_run_tags() -> dict[str, str]:
+    """Ids of this flow run and of the one that everything started with, and the page where there is one."""
+    tags = {FLOW_RUN_ID: flow_run.id, ROOT_FLOW_RUN_ID: flow_run.root_flow_run_id, FLOW_RUN_URL: flow_run_url()}
+    return {name: str(value) for name, value in tags.items() if value}
+
+
+def git_tags(repository: Path) -> dict[str, str]:
+    """The commit of the code that runs, and whether files differ from it; nothing where the code is not under git.
+
+    An installed copy may lie inside somebody else's repository, so git must know our own package.
+    """
+    package = Path(llm.__file__).relative_to(repository)
+    if _git(repository, "ls-files", "--error-unmatch", str(package)) is None:
+        return {}
+    commit = _git(repository, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
+    return {GIT_COMMIT: commit, "nightshift.uncommitted_changes": str(bool(changes)).lower()}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git answers, or None when it cannot."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,119 @@
+"""A trained model as MLflow keeps it: models from code, safetensors and JSON, its own copy of `llm`; no pickle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model, ModelSignature, infer_signature
+
+import llm
+from llm.errors import RegistryError
+from tasks.registry.runs import TRAINING_KEY
+
+# What `llm.predictor` imports, directly or not. Given by name: MLflow would load the model for 14 s to guess it.
+REQUIREMENTS = (
+    "mlflow",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "filelock",
+    "tqdm",
+)
+# The Hugging Face folder inside a logged model; `artifacts/` is MLflow's own choice.
+MODEL_ARTIFACT = "model"
+MODEL_PATH = f"artifacts/{MODEL_ARTIFACT}"
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")
+_SCRIPT = Path(__file__).parents[1] / "pyfunc_model.py"
+
+
+@dataclass(frozen=True)
+class ModelToLog:
+    """A finished training's model folder (named `model`), and an example of its use."""
+
+    folder: Path
+    family: str
+    training_key: str
+    inputs: Sequence[str]
+    answers: Sequence[str | Mapping[str, Any]]
+    params: Mapping[str, Any]
+
+
+def find_logged_model(client: MlflowClient, experiment_id: str, training_key: str) -> str | None:
+    """Id of the whole logged model of a training key, if there is one."""
+    found = client.search_logged_models([experiment_id], filter_string=f"tags.`{TRAINING_KEY}` = '{training_key}'")
+    ready = [model.model_id for model in found if model.status == LoggedModelStatus.READY]
+    return str(ready[-1]) if ready else None
+
+
+def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: ModelToLog, *, step: int) -> str:
+    """Save the model, upload it and attach it to the run; returns the logged model's id.
+
+    It is done through the client, step by step: `mlflow.pyfunc.log_model` would need the run to be the active one,
+    which ends another active run, and would load the model inside this process.
+    """
+    logged = client.create_logged_model(
+        experiment_id, name=model.family, source_run_id=run_id, tags={TRAINING_KEY: model.training_key}
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
+            folder = Path(temporary) / "model"
+            description = Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=run_id,
+                model_id=logged.model_id,
+            )
+            save_model(folder, model, description=description)
+            client.log_model_artifacts(logged.model_id, str(folder))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
+    return str(logged.model_id)
+
+
+def save_model(folder: Path, model: ModelToLog, *, description: Model | None = None) -> None:
+    """Write the MLflow model folder.
+
+    Raises RegistryError if anything in it looks like a pickle.
+    """
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        python_model=str(_SCRIPT),
+        artifacts={MODEL_ARTIFACT: str(model.folder)},
+        code_paths=[str(Path(llm.__file__).parent)],
+        signature=signature(model),
+        input_example=(list(model.inputs), dict(model.params)),
+        pip_requirements=requirements(),
+        mlflow_model=description,
+        metadata={"family": model.family, TRAINING_KEY: model.training_key},
+    )
+    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLES)
+    if pickles:
+        raise RegistryError(
+            f"the model folder {model.folder} holds {', '.join(pickles)}, which may be pickles",
+            remedy="keep weights as safetensors and everything else as JSON",
+        )
+
+
+def signature(model: ModelToLog) -> ModelSignature:
+    """Texts in, what the model answers out, and the typed inference parameters with their defaults."""
+    return infer_signature(list(model.inputs), list(model.answers), params=dict(model.params))
+
+
+def requirements() -> list[str]:
+    """The installed versions, exact; without local labels such as `+cpu`, which no package index knows."""
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]

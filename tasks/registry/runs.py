@@ -1,0 +1,264 @@
+"""One MLflow run a training: found again by its key, opened when there is something to write, always closed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from llm.errors import RegistryError
+from tasks.registry.connection import (
+    ALREADY_EXISTS,
+    TAG_PREFIX,
+    artifacts_uri,
+    client,
+    is_served,
+    registry_errors,
+    run_url,
+)
+from tasks.registry.metrics import MetricBuffer
+
+TRAINING_KEY = f"{TAG_PREFIX}training_key"
+FLOW_RUN_ID = f"{TAG_PREFIX}flow_run_id"
+FLOW_RUN_URL = f"{TAG_PREFIX}flow_run_url"
+ROOT_FLOW_RUN_ID = f"{TAG_PREFIX}root_flow_run_id"
+GIT_COMMIT = "mlflow.source.git.commit"
+_HOST = f"{TAG_PREFIX}host"
+_PROCESS = f"{TAG_PREFIX}process"
+_LARGEST_PARAMS = 100
+_LONGEST_PARAM = 6000
+_CLOCK_SLACK_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """Lineage of the data: the corpus by name, its stage key as the digest, and where it was read from."""
+
+    name: str
+    digest: str
+    source: str
+    context: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingIdentity:
+    """What a training's run is called and says from the start. `params` may nest; it is flattened with dots."""
+
+    family: str
+    training_key: str
+    params: Mapping[str, Any]
+    datasets: tuple[DatasetRecord, ...]
+    tags: Mapping[str, str]
+
+
+class TrainingRun:
+    """A training's run. Nothing is created or changed before `open`; then `training_run` closes it."""
+
+    def __init__(self, identity: TrainingIdentity) -> None:
+        self._identity = identity
+        self._client = client()
+        self._experiment_id = experiment_id(self._client, identity.family)
+        run = find_run(self._client, self._experiment_id, identity.training_key)
+        self._run_id: str | None = run.info.run_id if run else None
+        self.opened = False
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id; None until a first training opens the run."""
+        return self._run_id
+
+    @property
+    def url(self) -> str | None:
+        """The run's page; None before it exists, or where no MLflow server shows pages."""
+        return run_url(self._experiment_id, self._run_id) if self._run_id else None
+
+    def open(self) -> str:
+        """Create the run, or continue the one that an interrupted training of the same key left; returns its id."""
+        if self._run_id is not None and self.opened:
+            return self._run_id
+        with registry_errors("opening the training's run"):
+            if self._run_id is None:
+                self._run_id = self._create()
+            else:
+                self._client.update_run(self._run_id, status="RUNNING")
+            # From here on the run is closed whatever happens.
+            self.opened = True
+            self._describe(self._run_id)
+        return self._run_id
+
+    def _create(self) -> str:
+        run: Run = self._client.create_run(
+            self._experiment_id,
+            run_name=f"{self._identity.family}-{self._identity.training_key}",
+            tags={TRAINING_KEY: self._identity.training_key},
+        )
+        return str(run.info.run_id)
+
+    def _describe(self, run_id: str) -> None:
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in self._tags().items()])
+        run = self._client.get_run(run_id)
+        if run.inputs is None or not run.inputs.dataset_inputs:
+            self._client.log_inputs(run_id, datasets=[_dataset_input(record) for record in self._identity.datasets])
+        self._log_params(run)
+
+    def _tags(self) -> dict[str, str]:
+        return {_HOST: socket.gethostname(), _PROCESS: _this_process(), **self._identity.tags}
+
+    def _log_params(self, run: Run) -> None:
+        # A param cannot be changed; what the run already holds belongs to the same training key.
+        new = [
+            Param(name, text[:_LONGEST_PARAM])
+            for name, text in flatten(self._identity.params).items()
+            if name not in run.data.params
+        ]
+        for start in range(0, len(new), _LARGEST_PARAMS):
+            self._client.log_batch(run.info.run_id, params=new[start : start + _LARGEST_PARAMS])
+
+    def close(self, status: str) -> None:
+        """End the run as FINISHED or FAILED, if it was opened."""
+        if self._run_id and self.opened:
+            with registry_errors("closing the training's run"):
+                self._client.set_terminated(self._run_id, status=status)
+            self.opened = False
+
+    def log_results(self, metrics: Mapping[str, float], *, step: int, model_id: str | None = None) -> None:
+        """Metrics of the finished model; `model_id` shows them on the logged model too."""
+        now_ms = int(time.time() * 1000)
+        points = [Metric(name, float(value), now_ms, step, model_id=model_id) for name, value in metrics.items()]
+        with registry_errors("taking test metrics"):
+            self._client.log_batch(self.open(), metrics=points)
+
+    def log_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep `value` as the artifact `name`."""
+        with registry_errors(f"storing {name}"):
+            self._client.log_dict(self.open(), dict(value), name)
+
+    def metrics(self) -> MetricBuffer:
+        """A buffer for the curve; it opens the run with its first points."""
+        return MetricBuffer(self._client, self.open)
+
+    def note(self, markdown: str) -> None:
+        """Put a text on top of the run's page, above the link to the Prefect flow run."""
+        link = self._identity.tags.get(FLOW_RUN_URL) or self._identity.tags.get(FLOW_RUN_ID)
+        text = f"{markdown}\n\nPrefect flow run: {link}" if link else markdown
+        with registry_errors("writing the run's note"):
+            self._client.set_tag(self.open(), "mlflow.note.content", text)
+
+
+@contextmanager
+def training_run(identity: TrainingIdentity) -> Iterator[TrainingRun]:
+    """The run of a training, closed as FINISHED, or as FAILED whatever went wrong (a cancellation included)."""
+    with registry_errors("looking for the training's run"):
+        run = TrainingRun(identity)
+        close_abandoned_runs(identity.family)
+    try:
+        yield run
+    except BaseException:
+        try:
+            run.close("FAILED")
+        except RegistryError as error:
+            # What went wrong first is the error to hear about; the next training closes what is left open.
+            log.warning("%s", error.problem)
+        raise
+    run.close("FINISHED")
+
+
+def experiment_id(mlflow_client: MlflowClient, family: str) -> str:
+    """The experiment that holds a family's runs; it has the family's name."""
+    found = mlflow_client.get_experiment_by_name(family)
+    if found is None:
+        location = None if is_served() else f"{artifacts_uri().rstrip('/')}/{family}"
+        try:
+            return str(mlflow_client.create_experiment(family, artifact_location=location))
+        except MlflowException as error:
+            # Another process was faster.
+            if error.error_code != ALREADY_EXISTS:
+                raise
+            found = mlflow_client.get_experiment_by_name(family)
+    if found is None:
+        raise RegistryError(f"the experiment {family!r} cannot be created", remedy="if it was deleted, restore it")
+    return str(found.experiment_id)
+
+
+def find_run(mlflow_client: MlflowClient, experiment: str, training_key: str) -> Run | None:
+    """The run of a training key; the oldest, should there be more than one."""
+    runs = mlflow_client.search_runs(
+        [experiment], f"tags.`{TRAINING_KEY}` = '{training_key}'", order_by=["attributes.start_time ASC"], max_results=1
+    )
+    return runs[0] if runs else None
+
+
+def close_abandoned_runs(family: str) -> list[str]:
+    """Close as FAILED the runs of processes of this machine that are gone (killed, power cut); returns their ids."""
+    mlflow_client = client()
+    runs = mlflow_client.search_runs(
+        [experiment_id(mlflow_client, family)],
+        f"attributes.status = 'RUNNING' and tags.`{_HOST}` = '{socket.gethostname()}'",
+    )
+    abandoned = [run.info.run_id for run in runs if not _is_alive(run.data.tags[_PROCESS])]
+    for run_id in abandoned:
+        mlflow_client.set_terminated(run_id, status="FAILED")
+    return abandoned
+
+
+def close_runs_of(tag: str, value: str, *, families: tuple[str, ...]) -> list[str]:
+    """Close as FAILED the running runs that carry a tag (a crashed flow run's id); returns their ids."""
+    mlflow_client = client()
+    experiments = [found for name in families if (found := mlflow_client.get_experiment_by_name(name))]
+    if not experiments:
+        return []
+    runs = mlflow_client.search_runs(
+        [found.experiment_id for found in experiments],
+        f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'",
+    )
+    for run in runs:
+        mlflow_client.set_terminated(run.info.run_id, status="FAILED")
+    return [run.info.run_id for run in runs]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested options as MLflow params: `{"training": {"steps": 100}}` is `{"training.steps": "100"}`."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = str(value)
+    return flat
+
+
+def _dataset_input(record: DatasetRecord) -> DatasetInput:
+    dataset = Dataset(
+        name=record.name,
+        digest=record.digest,
+        source_type="nightshift",
+        source=record.source,
+        profile=", ".join(f"{name}: {value}" for name, value in record.facts.items()),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", record.context)])
+
+
+def _this_process() -> str:
+    return f"{os.getpid()}/{psutil.Process().create_time()}"
+
+
+def _is_alive(process: str) -> bool:
+    # A process id is given out again, so the start time counts too; it moves a little when the clock is set.
+    pid, started = process.split("/")
+    try:
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < _CLOCK_SLACK_S)
+    except psutil.NoSuchProcess:
+        return False

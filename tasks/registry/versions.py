@@ -1,0 +1,295 @@
+"""Registered versions and their aliases: `challenger` waits or was refused, `champion` is the one to use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from llm.errors import ChecksumError, RegistryError
+from llm.files import sha256_of
+from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, registry_errors
+from tasks.registry.logged_model import MODEL_PATH, ModelToLog, find_logged_model, log_model
+from tasks.registry.runs import TRAINING_KEY, TrainingRun
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+_METRICS = f"{TAG_PREFIX}metrics"
+_BASELINES = f"{TAG_PREFIX}baselines"
+_TEST_SPLIT = f"{TAG_PREFIX}test_split"
+_FILES = f"{TAG_PREFIX}files"
+_DECISION = f"{TAG_PREFIX}decision"
+_REASONS = f"{TAG_PREFIX}reasons"
+_SINCE = f"{TAG_PREFIX}champion_since"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a family's model, as its tags describe it."""
+
+    family: str
+    version: int
+    training_key: str
+    run_id: str
+    test_split: str
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    files: Mapping[str, str]
+    decision: str
+    reasons: tuple[str, ...]
+    created: datetime
+    champion_since: datetime | None
+    aliases: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes."""
+        return f"models:/{self.family}/{self.version}"
+
+    @property
+    def is_champion(self) -> bool:
+        """True for the version that users get."""
+        return CHAMPION in self.aliases
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a challenger when it is registered; `test_split` is the corpus stage's key."""
+
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    test_split: str
+
+    def points(self) -> dict[str, float]:
+        """As metrics of a run, grouped by what they measure."""
+        points = {f"test/{name}": value for name, value in self.metrics.items()}
+        for baseline, values in self.baselines.items():
+            points |= {f"baseline/{baseline}/{name}": value for name, value in values.items()}
+        return points
+
+    def tags(self) -> dict[str, str]:
+        """As tags of a version."""
+        return {
+            _METRICS: json.dumps(dict(self.metrics)),
+            _BASELINES: json.dumps({name: dict(values) for name, values in self.baselines.items()}),
+            _TEST_SPLIT: self.test_split,
+        }
+
+
+def champion(family: str) -> Version | None:
+    """The family's champion, if it has one."""
+    with registry_errors(f"looking for the champion of {family}"):
+        return _champion(client(), family)
+
+
+def list_champions() -> list[Version]:
+    """The champions of all families, by name."""
+    with registry_errors("listing the champions"):
+        mlflow_client = client()
+        names = sorted(model.name for model in mlflow_client.search_registered_models())
+        return [found for name in names if (found := _champion(mlflow_client, name))]
+
+
+def find_version(family: str, training_key: str) -> Version | None:
+    """The registered version of a training key, if there is one."""
+    with registry_errors(f"looking for a version of {family}"):
+        return _find(client(), family, training_key)
+
+
+def register(run: TrainingRun, model: ModelToLog, measured: Measured, *, step: int) -> Version:
+    """Log the model and register it as the family's challenger; a second call with the same training key adds nothing.
+
+    Raises RegistryError when MLflow refuses or cannot be reached.
+    """
+    run_id = run.open()
+    tags = {
+        TRAINING_KEY: model.training_key,
+        _FILES: json.dumps({path.name: sha256_of(path) for path in sorted(model.folder.iterdir())}),
+        **measured.tags(),
+    }
+    with registry_errors(f"registering the {model.family} model"), lock(model.family):
+        mlflow_client = client()
+        found = _find(mlflow_client, model.family, model.training_key)
+        if found is None:
+            experiment = mlflow_client.get_run(run_id).info.experiment_id
+            model_id = find_logged_model(mlflow_client, experiment, model.training_key)
+            if model_id is None:
+                model_id = log_model(mlflow_client, experiment, run_id, model, step=step)
+            run.log_results(measured.points(), step=step, model_id=model_id)
+            found = _create(mlflow_client, model, model_id=model_id, run_id=run_id, tags=tags)
+        for name, value in measured.tags().items():
+            mlflow_client.set_model_version_tag(model.family, str(found.version), name, value)
+        if not found.is_champion:
+            mlflow_client.set_registered_model_alias(model.family, CHALLENGER, str(found.version))
+        return _get(mlflow_client, model.family, found.version)
+
+
+def promote(challenger: Version, *, over: Version | None, reasons: tuple[str, ...], description: str) -> Version:
+    """Make `challenger` the champion in place of `over`, the champion that it was compared with (None: there was none).
+
+    Raises RegistryError when the champion is another one by now.
+    """
+    family, number = challenger.family, str(challenger.version)
+    with registry_errors(f"promoting {family} version {number}"), lock(family):
+        mlflow_client = client()
+        now = _champion(mlflow_client, family)
+        if (now.version if now else None) != (over.version if over else None):
+            raise RegistryError(
+                f"the champion of {family} became version {now.version if now else 'none'} while version {number} was "
+                f"compared with version {over.version if over else 'none'}",
+                remedy="run again: the challenger will be compared with the new champion",
+            )
+        _describe(mlflow_client, challenger, decision="promoted", reasons=reasons, description=description)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        mlflow_client.set_model_version_tag(family, number, _SINCE, since)
+        mlflow_client.set_registered_model_alias(family, CHAMPION, number)
+        _drop_alias(mlflow_client, challenger, CHALLENGER)
+        return _get(mlflow_client, family, challenger.version)
+
+
+def refuse(challenger: Version, *, reasons: tuple[str, ...], description: str) -> Version:
+    """Leave `challenger` a registered version with the reasons why it did not become champion."""
+    with registry_errors(f"tagging {challenger.family} version {challenger.version}"), lock(challenger.family):
+        mlflow_client = client()
+        _describe(mlflow_client, challenger, decision="refused", reasons=reasons, description=description)
+        return _get(mlflow_client, challenger.family, challenger.version)
+
+
+def download_model_folder(version: Version, destination: Path) -> Path:
+    """Fetch a version's Hugging Face folder to `destination`; nothing is done when it is there already.
+
+    Raises ChecksumError when a file is not the one that was registered.
+    """
+    if destination.exists():
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as temporary:
+        with registry_errors(f"downloading {version.family} version {version.version}"):
+            client()
+            folder = Path(download_artifacts(artifact_uri=f"{version.uri}/{MODEL_PATH}", dst_path=temporary))
+        for name, expected in version.files.items():
+            path = folder / name
+            found = sha256_of(path) if path.exists() else "missing"
+            if found != expected:
+                raise ChecksumError(
+                    f"{version.uri}: SHA-256 of {name} is {found}, but {expected} was registered",
+                    remedy="the artifacts were damaged or changed: restore them, or promote another version",
+                )
+        shutil.move(folder, destination)
+    return destination
+
+
+def _champion(mlflow_client: MlflowClient, family: str) -> Version | None:
+    # By search and not by alias: asking for a model or an alias that is not there raises, with changing error codes.
+    models = mlflow_client.search_registered_models(f"name = '{family}'")
+    number = models[0].aliases.get(CHAMPION) if models else None
+    return _get(mlflow_client, family, int(number)) if number is not None else None
+
+
+def _find(mlflow_client: MlflowClient, family: str, training_key: str) -> Version | None:
+    found = mlflow_client.search_model_versions(f"name = '{family}' and tags.`{TRAINING_KEY}` = '{training_key}'")
+    # A lost reply can have made two; the first is the one.
+    numbers = sorted(int(version.version) for version in found)
+    return _get(mlflow_client, family, numbers[0]) if numbers else None
+
+
+def _get(mlflow_client: MlflowClient, family: str, number: int) -> Version:
+    return _read(mlflow_client.get_model_version(family, str(number)))
+
+
+def _read(found: ModelVersion) -> Version:
+    tags = found.tags
+    since = tags.get(_SINCE)
+    return Version(
+        family=found.name,
+        version=int(found.version),
+        # A version that somebody registered by hand has no key; its folders need a name of their own all the same.
+        training_key=tags.get(TRAINING_KEY) or f"version-{found.version}-{found.creation_timestamp}",
+        run_id=found.run_id or "",
+        test_split=tags.get(_TEST_SPLIT, ""),
+        metrics=_mapping(tags, _METRICS),
+        baselines=_mapping(tags, _BASELINES),
+        files=_mapping(tags, _FILES),
+        decision=tags.get(_DECISION, ""),
+        reasons=tuple(tags.get(_REASONS, "").splitlines()),
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        champion_since=datetime.fromisoformat(since) if since else None,
+        aliases=tuple(found.aliases),
+    )
+
+
+def _mapping(tags: Mapping[str, str], name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(tags.get(name, "{}"))
+    return values
+
+
+def _create(
+    mlflow_client: MlflowClient, model: ModelToLog, *, model_id: str, run_id: str, tags: Mapping[str, str]
+) -> Version:
+    _ensure_registered_model(mlflow_client, model.family)
+    failure: Exception | None = None
+    try:
+        with _no_retries():
+            mlflow_client.create_model_version(
+                model.family, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
+            )
+    except (MlflowException, OSError) as error:
+        # The reply may be lost and the version made all the same.
+        failure = error
+    found = _find(mlflow_client, model.family, model.training_key)
+    if found is None:
+        raise RegistryError(
+            f"no version of {model.family} was made: {failure}", remedy="run again: the logged model is kept"
+        ) from failure
+    return found
+
+
+def _ensure_registered_model(mlflow_client: MlflowClient, family: str) -> None:
+    if mlflow_client.search_registered_models(f"name = '{family}'"):
+        return
+    try:
+        mlflow_client.create_registered_model(family, description=f"Nightshift's models of the family {family}")
+    except MlflowException as error:
+        if error.error_code != ALREADY_EXISTS:
+            raise
+
+
+@contextmanager
+def _no_retries() -> Iterator[None]:
+    # MLflow repeats a request whose reply is lost, and each repetition of this one would make a version.
+    before = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_RETRIES]
+        else:
+            os.environ[_RETRIES] = before
+
+
+def _describe(
+    mlflow_client: MlflowClient, version: Version, *, decision: str, reasons: tuple[str, ...], description: str
+) -> None:
+    number = str(version.version)
+    mlflow_client.set_model_version_tag(version.family, number, _DECISION, decision)
+    mlflow_client.set_model_version_tag(version.family, number, _REASONS, "\n".join(reasons))
+    mlflow_client.update_model_version(version.family, number, description)
+
+
+def _drop_alias(mlflow_client: MlflowClient, version: Version, alias: str) -> None:
+    if alias in version.aliases:
+        mlflow_client.delete_registered_model_alias(version.family, alias)

@@ -1,0 +1,181 @@
+"""The story of one retraining: as a JSON summary, and as the markdown page that people read in the morning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm.families import load_family
+from llm.files import read_json, read_jsonl
+from llm.recipe import Recipe
+from llm.splits import SPLITS
+from llm.stages import Stage
+from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
+from tasks.figures import sparkline
+from tasks.outcome import Outcome
+from tasks.stages import how, summary
+
+_SAMPLES = 6
+_LONGEST_CELL = 120
+
+
+@dataclass(frozen=True)
+class Story:
+    """Stages and outcome of one retraining, and where its MLflow run is (`run_url` None: no server shows pages)."""
+
+    recipe: Recipe
+    corpus: Stage
+    tokenizer: Stage
+    tokens: Stage
+    baselines: Stage
+    training: Stage
+    evaluation: Stage
+    outcome: Outcome
+    tracking_uri: str
+    run_url: str | None
+    flow_run_url: str | None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order of the work."""
+        return (self.corpus, self.tokenizer, self.tokens, self.baselines, self.training, self.evaluation)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The model's figures on the test split."""
+        metrics: dict[str, float] = self.evaluation.facts["metrics"]
+        return metrics
+
+    def summary(self) -> dict[str, Any]:
+        """What the flow returns."""
+        return {
+            "family": self.recipe.family,
+            "stages": [summary(stage) for stage in self.stages],
+            "metrics": self.metrics,
+            "baselines": self.baselines.facts,
+            "decision": self.outcome.decision,
+            "reasons": list(self.outcome.reasons),
+            "version": self.outcome.version.version,
+            "champion": self._champion(),
+            "mlflow_run_id": self.outcome.version.run_id,
+        }
+
+    def _champion(self) -> dict[str, Any] | None:
+        if self.outcome.version.is_champion:
+            return {"version": self.outcome.version.version, "metrics": self.metrics}
+        before = self.outcome.champion_before
+        return {"version": before.version, "metrics": dict(before.metrics)} if before else None
+
+    def markdown(self) -> str:
+        """The page: decision first, then data, model, figures, samples and where to look further."""
+        sections = [
+            self._decision(),
+            self._figures(),
+            self._curve(),
+            self._samples(),
+            self._data(),
+            self._stages(),
+            self._links(),
+        ]
+        return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+    def _decision(self) -> Iterator[str]:
+        outcome = self.outcome
+        yield f"# {self.recipe.family}: version {outcome.version.version} {outcome.decision}"
+        yield ""
+        yield from (f"- {_cell(reason, longest=400)}" for reason in outcome.reasons)
+
+    def _figures(self) -> Iterator[str]:
+        metric = load_family(self.recipe.family).metric
+        rows = {f"**version {self.outcome.version.version}**": self.metrics, **self.baselines.facts}
+        before = self.outcome.champion_before
+        if before is not None:
+            rows[f"champion version {before.version}"] = before.metrics
+        names = list(self.metrics)
+        wanted = "higher" if metric.higher_is_better else "lower"
+        yield f"## On the test split ({metric.name} decides, {wanted} is better)"
+        yield ""
+        yield from _table(["", *names], [[name, *_values(values, names)] for name, values in rows.items()])
+
+    def _curve(self) -> Iterator[str]:
+        facts = self.training.facts
+        yield "## Training"
+        yield ""
+        yield (
+            f"{facts['parameters']:,} parameters, {facts['steps']:,} steps in {facts['training_seconds']:,.0f} s, "
+            f"best at step {facts['best_step']:,}."
+        )
+        yield ""
+        history = list(read_jsonl(self.training.path / HISTORY_FILE))
+        for name in ("training_loss", "validation_loss"):
+            values = [float(point[name]) for point in history if name in point]
+            if values:
+                yield f"- {name}: `{sparkline(values)}` {values[0]:.3f} to {values[-1]:.3f}, lowest {min(values):.3f}"
+
+    def _samples(self) -> Iterator[str]:
+        found = read_json(self.training.path / PREDICTIONS_FILE)
+        yield "## Samples from the test split"
+        yield ""
+        rows = list(zip(found["inputs"], found["answers"], found["expected"], strict=True))[:_SAMPLES]
+        if any("\n" in str(answer) for _, answer, _ in rows):
+            for text, answer, _ in rows[:2]:
+                yield f"After {_cell(text)!r}:"
+                yield ""
+                yield from (f"    {line}" for line in str(answer).splitlines())
+                yield ""
+        else:
+            yield from _table(["input", "model", "right answer"], [[text, _plain(a), e] for text, a, e in rows])
+
+    def _data(self) -> Iterator[str]:
+        facts = self.corpus.facts
+        yield "## Data"
+        yield ""
+        dropped = ", ".join(f"{name} {count:,}" for name, count in facts["dropped"].items() if count) or "none"
+        yield f"{facts['source']}: {facts['read']:,} records read, {facts['kept']:,} kept. Dropped: {dropped}."
+        yield ""
+        splits = facts["splits"]
+        yield from _table(
+            ["split", "rows", "groups", "bytes"],
+            [[name, *(f"{splits[name][field]:,}" for field in ("rows", "groups", "bytes"))] for name in SPLITS],
+        )
+
+    def _stages(self) -> Iterator[str]:
+        yield "## Stages"
+        yield ""
+        yield from _table(["stage", "key"], [[stage.name, how(stage)] for stage in self.stages])
+
+    def _links(self) -> Iterator[str]:
+        version = self.outcome.version
+        yield "## Where to look"
+        yield ""
+        if self.run_url:
+            yield f"- MLflow run, with the curves: [{version.run_id}]({self.run_url})"
+        else:
+            yield f"- MLflow run `{version.run_id}` at `{self.tracking_uri}` (`nightshift up` shows the pages)"
+        if self.flow_run_url:
+            yield f"- Prefect flow run: [{self.flow_run_url}]({self.flow_run_url})"
+        yield f"- Model: `{version.uri}`, training key `{version.training_key}`"
+
+
+def _values(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    yield from (f"| {' | '.join(_cell(value) for value in row)} |" for row in rows)
+
+
+def _cell(value: Any, *, longest: int = _LONGEST_CELL) -> str:
+    """Text that cannot break out of its cell or of its line."""
+    text = " ".join(str(value).split())
+    text = text if len(text) <= longest else f"{text[:longest]}..."
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+
+def _plain(answer: Any) -> str:
+    if isinstance(answer, Mapping):
+        return ", ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in answer.values())
+    return str(answer)

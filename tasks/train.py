@@ -1,0 +1,31 @@
+"""The Prefect task that trains, with its curve in MLflow."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from llm.home import stages_folder
+from llm.recipe import Recipe
+from llm.stages import Stage
+from llm.training.stage import training_spec, training_stage
+from tasks.registry.runs import TrainingRun
+from tasks.stages import is_built, log_stage
+
+
+@task(name="train model", tags=["training"], cache_policy=NO_CACHE, persist_result=False)
+def train(recipe: Recipe, corpus: Stage, tokens: Stage, tokenizer: Stage, run: TrainingRun) -> Stage:
+    """Train, continue an interrupted training, or take the finished one; no retries: a checkpoint is the retry."""
+    if not is_built(training_spec(recipe, tokens=tokens, tokenizer=tokenizer)):
+        run.open()
+    with run.metrics() as metrics:
+        stage = training_stage(
+            recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=stages_folder(), report=metrics.report
+        )
+    facts = stage.facts
+    log_stage(
+        stage,
+        f"{facts['parameters']:,} parameters, {facts['steps']:,} steps, "
+        f"validation loss {facts['validation_loss']:.4f} at step {facts['best_step']:,}",
+    )
+    return stage
