@@ -1,0 +1,138 @@
+"""Configurations of the flows: a family's preset, a YAML file over it, single options over both."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from llm.config import Config, parse_config
+from llm.errors import ConfigError
+from llm.families import load_family
+from llm.recipe import Recipe
+from tasks.gate import GateConfig
+
+# A mapping with one of these keys is one of several kinds: options of another kind must not be mixed into it.
+_KINDS = ("source", "assembly")
+
+
+class RetrainConfig(Recipe):
+    """Everything that one retraining of one family needs."""
+
+    gate: GateConfig = GateConfig()
+
+    @model_validator(mode="after")
+    def _baselines_exist(self) -> RetrainConfig:
+        # The gate would find out as well, but only when the training is over.
+        known = load_family(self.family).baselines
+        unknown = [name for name in self.evaluation.must_beat if name not in known]
+        if unknown:
+            raise ValueError(
+                f"evaluation.must_beat names {', '.join(unknown)}; "
+                f"the baselines of {self.family} are {', '.join(known) or 'none'}"
+            )
+        return self
+
+    @property
+    def recipe(self) -> Recipe:
+        """The part that makes the model; the gate is no part of what a model is."""
+        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+
+class NightlyConfig(Config):
+    """Which families a night retrains, in this order."""
+
+    families: list[RetrainConfig] = Field(min_length=1, description="one retraining each")
+
+    @field_validator("families")
+    @classmethod
+    def _each_once(cls, families: list[RetrainConfig]) -> list[RetrainConfig]:
+        names = [config.family for config in families]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is there twice, and would compete with itself")
+        return families
+
+
+def load_config(
+    family: str, *, preset: str, overrides: Mapping[str, Any] | None = None, file: Path | None = None
+) -> RetrainConfig:
+    """The preset of a family, with the YAML `file` merged over it, then dotted `overrides` (`{"training.steps": 100}`).
+
+    Raises ConfigError that names the source, the option, its value and the constraint.
+    """
+    values = _preset(family, preset)
+    config = parse_config(RetrainConfig, values, where=f"preset {preset} of {family}")
+    if file is not None:
+        values = merge(values, read_yaml(file))
+        if values["family"] != family:
+            raise ConfigError(
+                f"{file}: family = {values['family']!r}, but {family!r} was asked for",
+                remedy=f"remove the line, or run {values['family']}",
+            )
+        config = parse_config(RetrainConfig, values, where=str(file))
+    if overrides:
+        for name, value in overrides.items():
+            values = merge(values, _nested(name, value))
+        where = ", ".join(f"{name}={value}" for name, value in overrides.items())
+        config = parse_config(RetrainConfig, values, where=f"options {where}")
+    return config
+
+
+def _preset(family: str, preset: str) -> dict[str, Any]:
+    presets = load_family(family).presets()
+    if preset not in presets:
+        raise ConfigError(f"{family} has no preset {preset!r}", remedy=f"use one of {', '.join(presets)}")
+    return presets[preset].model_dump(mode="json")
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The options in a YAML file.
+
+    Raises ConfigError that names the file, and the line where there is one, when it cannot be read.
+    """
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})", remedy="name a YAML file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: is not YAML: {' '.join(str(error).split())}", remedy="correct that line") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(
+            f"{file}: holds no options by name but {type(values).__name__}",
+            remedy="write `training:` and below it, indented, `steps: 100`",
+        )
+    return values
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, mapping by mapping; lists and values are replaced."""
+    merged = copy.deepcopy(dict(base))
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping) and not _other_kind(below, value):
+            merged[name] = merge(below, value)
+        else:
+            merged[name] = copy.deepcopy(value)
+    return merged
+
+
+def _other_kind(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    return any(kind in over and kind in base and over[kind] != base[kind] for kind in _KINDS)
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    parts = name.split(".")
+    if not all(parts):
+        raise ConfigError(f"option {name!r} has an empty part", remedy="write it as training.steps=100")
+    nested: Any = value
+    for part in reversed(parts):
+        nested = {part: nested}
+    result: dict[str, Any] = nested
+    return result

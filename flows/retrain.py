@@ -1,0 +1,80 @@
+"""The flow that retrains one family: from a corpus to a judged challenger, and a champion if it is good enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.configuration import RetrainConfig
+from flows.hooks import close_mlflow_runs
+from llm.stages import Stage
+from tasks.data import ingest, tokenize, train_tokenizer
+from tasks.evaluate import evaluate, score_baselines, score_champion
+from tasks.outcome import Outcome, unchanged
+from tasks.promotion import judge, register_challenger, settle
+from tasks.provenance import flow_run_url, training_identity
+from tasks.registry.connection import tracking_uri
+from tasks.registry.runs import TrainingRun, training_run
+from tasks.registry.versions import champion
+from tasks.report import write_report
+from tasks.story import Story
+from tasks.train import train
+
+
+@flow(
+    name="retrain",
+    flow_run_name="retrain {config.family}",
+    on_crashed=[close_mlflow_runs],
+    on_cancellation=[close_mlflow_runs],
+    persist_result=False,
+    result_serializer="json",
+)
+def retrain(config: RetrainConfig) -> dict[str, Any]:
+    """Retrain one family and decide. Stages whose inputs did not change are reused."""
+    recipe = config.recipe
+    corpus = ingest(recipe)
+    tokenizer = train_tokenizer(recipe, corpus)
+    tokens = tokenize(recipe, corpus, tokenizer)
+    baselines = score_baselines(recipe, corpus, tokens)
+    identity = training_identity(recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer)
+    with training_run(identity) as run:
+        training = train(recipe, corpus, tokens, tokenizer, run)
+        evaluation = evaluate(recipe, training, corpus)
+        outcome = contest(config, run, corpus=corpus, training=training, evaluation=evaluation, baselines=baselines)
+    story = Story(
+        recipe=recipe,
+        corpus=corpus,
+        tokenizer=tokenizer,
+        tokens=tokens,
+        baselines=baselines,
+        training=training,
+        evaluation=evaluation,
+        outcome=outcome,
+        tracking_uri=tracking_uri(),
+        run_url=run.url,
+        flow_run_url=flow_run_url(),
+    )
+    write_report(story)
+    return story.summary()
+
+
+def contest(
+    config: RetrainConfig,
+    run: TrainingRun,
+    *,
+    corpus: Stage,
+    training: Stage,
+    evaluation: Stage,
+    baselines: Stage,
+) -> Outcome:
+    """The challenger against the champion; nothing to decide when it is the champion already."""
+    recipe = config.recipe
+    rival = champion(recipe.family)
+    if rival is not None and rival.training_key == training.key:
+        return unchanged(rival)
+    challenger = register_challenger(recipe, training, evaluation, baselines, corpus, run)
+    score = score_champion(recipe, rival, corpus) if rival is not None else None
+    decision = judge(recipe, config.gate, challenger, training, score)
+    version = settle(challenger, rival, decision, run)
+    return Outcome(version=version, decision=version.decision, reasons=decision.reasons, champion_before=score)
