@@ -1,0 +1,1 @@
+"""Schedules, servers and the command line."""

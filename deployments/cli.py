@@ -1,0 +1,212 @@
+"""The command `nightshift`: a thin front over flows, registry and servers.
+
+Commands import what they need inside: prefect, mlflow, torch and transformers take seconds each, and `--help` or a
+mistyped option must not wait for them. Prefect and MLflow also read the environment when they are imported, so
+`environment.prepare()` has to come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from llm import __version__
+from llm.errors import ConfigError, NightshiftError
+from llm.progress import waiting
+
+_FAILED = 2
+# 128 and the number of the signal, as shells report it.
+_INTERRUPTED = 130
+_TERMINATED = 143
+
+
+class Commands(TyperGroup):
+    """All commands, with one way to fail: an error of ours is two lines on stderr, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            code = _report(error)
+            if code is None:
+                raise
+            raise typer.Exit(code) from None
+
+
+app = typer.Typer(
+    name="nightshift",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback of a bug is for a bug report: plain text, without the values of local variables.
+    pretty_exceptions_enable=False,
+    help="From your own text to language models that are trained, judged and registered overnight.",
+)
+
+FamilyArgument = Annotated[str, typer.Argument(metavar="FAMILY", help="generation, translation or classification")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nightshift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def run(
+    family: Annotated[
+        str | None, typer.Argument(metavar="FAMILY", help="generation, translation or classification; default: all")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="quick (minutes), standard (under 45 minutes a family) or smoke")
+    ] = "quick",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one option, e.g. training.steps=2000; repeatable."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with options that override the preset's.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Train, judge and register: one family, or all of them one after another."""
+    names = [_known_family(family)] if family else _all_families()
+    overrides = parse_pairs(settings or [], option="--set")
+    from deployments import environment
+
+    environment.prepare()
+    from deployments.pipeline import run_families
+
+    run_families(names, preset=preset, overrides=overrides, file=config)
+
+
+@app.command()
+def models() -> None:
+    """Who is champion, since when, and how it compares with the baselines."""
+    from deployments import environment
+
+    environment.prepare()
+    with waiting("asking the registry"):
+        from deployments.summary import champions_table
+
+        text = champions_table()
+    typer.echo(text)
+
+
+@app.command()
+def predict(
+    family: FamilyArgument,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="One or more inputs.")],
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="KEY=VALUE", help="Inference parameter, e.g. temperature=0.7; repeatable."),
+    ] = None,
+) -> None:
+    """What a family's champion answers, one answer a TEXT."""
+    name = _known_family(family)
+    chosen = parse_pairs(params or [], option="--param")
+    from deployments import environment
+
+    environment.prepare()
+    with waiting(f"loading the champion of {name}"):
+        from deployments.champions import load_champion
+
+        predictor = load_champion(name).predictor
+    from deployments.summary import answer_line
+
+    for answer in predictor.predict(texts, **chosen):
+        typer.echo(answer_line(answer))
+
+
+@app.command()
+def up(
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow server.")] = 5000,
+) -> None:
+    """Start the Prefect server, the MLflow server and a worker on this machine, until Ctrl-C."""
+    from deployments import environment
+    from deployments.processes import Terminated
+    from deployments.servers import Ports, keep_up
+
+    environment.prepare(find_servers=False)
+    try:
+        keep_up(Ports(prefect=prefect_port, mlflow=mlflow_port), say=typer.echo)
+    except (KeyboardInterrupt, Terminated):
+        # The usual end of this command, and a good one.
+        typer.echo("stopped", err=True)
+
+
+def parse_pairs(pairs: Iterable[str], *, option: str) -> dict[str, Any]:
+    """`key=value` texts to a dict; values are read as YAML, so 3 is a number and [a, b] a list.
+
+    Raises ConfigError that names the pair.
+    """
+    import yaml
+
+    found = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"{option} {pair!r}: expected key=value", remedy=f"write {option} training.steps=2000")
+        try:
+            found[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"{option} {pair!r}: the value is not YAML", remedy="quote it, as in 'a: b'") from None
+    return found
+
+
+def print_error(error: NightshiftError) -> None:
+    """The two lines that every error of ours becomes."""
+    typer.echo(f"error: {error.problem}", err=True)
+    typer.echo(f"remedy: {error.remedy}", err=True)
+
+
+def _report(error: BaseException) -> int | None:
+    """Tell what ended a command; the exit code for it, or None for what is no business of ours."""
+    from deployments.processes import Terminated
+    from deployments.story import find_error
+
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        typer.echo("interrupted; finished stages are kept, and the next run goes on from there", err=True)
+        return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else _TERMINATED
+    found = find_error(error)
+    if found is None:
+        return None
+    print_error(found)
+    return _FAILED
+
+
+def _all_families() -> list[str]:
+    from llm.families import FAMILIES
+
+    return list(FAMILIES)
+
+
+def _known_family(name: str) -> str:
+    # Checked before the heavy imports, so that a typing error costs no wait.
+    known = _all_families()
+    if name not in known:
+        raise ConfigError(f"there is no family {name!r}", remedy=f"use one of {', '.join(known)}")
+    return name
+
+
+def main() -> None:
+    """Entry point of the command `nightshift`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What `nightshift run` does: configurations first, so that a mistake costs no wait, then the flow, then a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from deployments.processes import terminable
+from deployments.servers import embedded_prefect
+from flows.configuration import NightlyConfig, load_config
+from llm.progress import waiting
+
+
+def run_families(names: Sequence[str], *, preset: str, overrides: Mapping[str, Any], file: Path | None) -> None:
+    """Retrain the families in this order and print what came out.
+
+    Raises NightshiftError when a configuration is wrong or a family fails.
+    """
+    started = time.monotonic()
+    configs = [load_config(name, preset=preset, overrides=overrides, file=file) for name in names]
+    with terminable(), embedded_prefect() as wait_for_prefect:
+        with waiting("starting Prefect"):
+            # Imported here, while the server starts: the flows import Prefect and MLflow, which takes seconds that a
+            # wrong option should not cost, and Prefect reads its server's address when it is imported.
+            from flows.nightly import nightly
+            from flows.retrain import retrain
+
+            wait_for_prefect()
+        summaries = [retrain(configs[0])] if len(configs) == 1 else nightly(NightlyConfig(families=configs))["families"]
+    _print(summaries, started=started)
+
+
+def _print(summaries: Sequence[Mapping[str, Any]], *, started: float) -> None:
+    from deployments.champions import load_champion
+    from deployments.summary import how_to_pull, samples_of, show_run
+
+    pulled = []
+    for summary in summaries:
+        samples = []
+        # A family whose first challenger was refused has no champion.
+        if summary["champion"] is not None:
+            with waiting(f"asking the champion of {summary['family']}"):
+                champion = load_champion(summary["family"])
+                samples = samples_of(champion, summary)
+            pulled.append((champion, samples[0].text))
+        typer.echo(f"\n{show_run(summary, samples)}")
+    if pulled:
+        typer.echo(f"\n{how_to_pull(pulled)}")
+    typer.echo(f"\nDone in {time.monotonic() - started:.0f} s. Champions: nightshift models. Web pages: nightshift up.")

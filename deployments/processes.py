@@ -1,0 +1,110 @@
+"""Child processes that are started together and leave nothing behind: a process group and a log file each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from llm.errors import NightshiftError
+
+_GRACE_S = 10.0
+_TAIL_LINES = 20
+
+
+class ServerError(NightshiftError):
+    """A server that does not start, does not answer or has died."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Like KeyboardInterrupt no Exception, so that only `finally` blocks see it pass."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into Terminated, so that `finally` blocks run; Python's default ends the process on the spot."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class ChildProcess:
+    """One long-running command; stdout and stderr go to `log`, which is started anew."""
+
+    def __init__(self, name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
+            self._process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id, and the id of the process group."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise ServerError, with the end of the log, when the process has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise ServerError(
+                f"{self.name} stopped with exit code {code}; the end of its log:\n{tail(self.log)}",
+                remedy=f"read the whole log: {self.log}",
+            )
+
+    def stop(self) -> None:
+        """End the process and everything that it started: SIGTERM, ten seconds, SIGKILL."""
+        # A worker puts every flow run into a session of its own, out of reach of killpg: remember them first.
+        family = _descendants(self.pid)
+        _signal_group(self.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_GRACE_S)
+        _signal_group(self.pid, signal.SIGKILL)
+        self._process.wait()
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        stubborn = psutil.wait_procs(family, timeout=_GRACE_S)[1]
+        for process in stubborn:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(stubborn, timeout=_GRACE_S)
+
+
+def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
+    """The last lines of a log file, indented."""
+    found = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:]
+    return "\n".join(f"    {line}" for line in found) or "    (empty)"
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+        return found
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
