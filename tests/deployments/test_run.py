@@ -1,0 +1,139 @@
+"""The commands from outside, on a toy corpus: train, reuse, ask, list; an interruption leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from llm.recipe import Recipe
+
+pytestmark = pytest.mark.slow
+
+_TIMEOUT_S = 900
+
+
+class Terminal:
+    """Runs `nightshift` in a home of its own."""
+
+    def __init__(self, home: Path, recipe: Recipe) -> None:
+        home.mkdir()
+        self.config = home / "toy.yaml"
+        self.config.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+        outside = ("PREFECT_", "MLFLOW_", "NIGHTSHIFT_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
+        self.environment = kept | {"NIGHTSHIFT_HOME": str(home)}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deployments.cli", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # As in a terminal, where Ctrl-C reaches the whole process group.
+            process_group=0,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        output, errors = process.communicate(timeout=_TIMEOUT_S)
+        return process.returncode, output, errors
+
+    def train(self, *options: str) -> tuple[int, str, str]:
+        return self.run("run", "classification", "--preset", "smoke", "--config", str(self.config), *options)
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe) -> Terminal:
+    return Terminal(tmp_path_factory.mktemp("terminal") / "home", toy_recipe)
+
+
+@pytest.fixture(scope="module")
+def trained(terminal: Terminal) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the first run."""
+    return terminal.train()
+
+
+def test_a_run_ends_with_figures_answers_and_how_to_pull(trained: tuple[int, str, str]) -> None:
+    code, output, errors = trained
+    assert code == 0, errors
+    assert "classification: version 1 promoted" in output
+    assert "baseline naive_bayes" in output
+    assert 'mlflow.pyfunc.load_model("models:/classification@champion")' in output
+    assert "AutoModelForSequenceClassification.from_pretrained" in output
+    assert "Traceback" not in errors
+
+
+def test_a_second_run_reuses_every_stage_and_adds_no_version(terminal: Terminal, trained: tuple[int, str, str]) -> None:
+    code, output, errors = terminal.train()
+    assert code == 0, errors
+    assert "version 1 unchanged" in output
+    assert "built in" not in output
+    assert output.count("reused") == 6
+
+
+def test_models_lists_the_champion(terminal: Terminal, trained: tuple[int, str, str]) -> None:
+    code, output, errors = terminal.run("models")
+    assert code == 0, errors
+    line = next(line for line in output.splitlines() if line.startswith("classification"))
+    assert line.split()[1] == "1"
+    assert "naive_bayes" in line
+
+
+def test_predict_answers_on_stdout_alone(terminal: Terminal, trained: tuple[int, str, str]) -> None:
+    code, output, errors = terminal.run("predict", "classification", "apple pear plum", "saw hammer drill")
+    assert code == 0, errors
+    labels = [line.split("\t")[0] for line in output.splitlines()]
+    assert labels == ["fruit", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["predict", "classification", "apple", "--param", "top=3"], "there is no option 'top'"),
+        (["predict", "translation", "apple"], "translation has no champion yet"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_one_clear_error(
+    terminal: Terminal, trained: tuple[int, str, str], arguments: list[str], problem: str
+) -> None:
+    code, output, errors = terminal.run(*arguments)
+    assert (code, output) == (2, "")
+    assert problem in errors
+    assert "remedy: " in errors
+    assert "Traceback" not in errors
+
+
+def test_a_failure_inside_the_flow_is_told_in_two_lines(terminal: Terminal) -> None:
+    code, output, errors = terminal.train("--set", "corpus.paths=[/nowhere/rows.jsonl]")
+    assert (code, output) == (2, "")
+    assert errors.splitlines()[-2].startswith("error: ")
+    assert "/nowhere/rows.jsonl" in errors
+    assert errors.splitlines()[-1].startswith("remedy: ")
+    assert "Traceback" not in errors
+
+
+def test_ctrl_c_in_a_training_ends_it_with_130_and_leaves_no_process(terminal: Terminal) -> None:
+    process = terminal.start(
+        *("run", "classification", "--preset", "smoke", "--config", str(terminal.config)),
+        *("--set", "training.steps=100000", "--set", "training.validate_every=10"),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 10 of 100000" in line:
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=_TIMEOUT_S)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    alive = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert alive == []

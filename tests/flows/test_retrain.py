@@ -1,0 +1,167 @@
+"""One real story on a toy corpus: a first champion, a second run, a refused challenger, failures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
+
+from flows.configuration import NightlyConfig, RetrainConfig
+from flows.nightly import nightly
+from flows.retrain import retrain
+from llm.errors import NightshiftError
+from llm.stages import open_stage
+from llm.training.stage import training_spec
+from tasks.registry.connection import client
+from tasks.registry.versions import champion, find_version
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "at_home")
+
+
+def config_of(recipe, **changes) -> RetrainConfig:
+    values = recipe.model_dump(mode="json")
+    for name, change in changes.items():
+        values[name] |= change
+    return RetrainConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def first(prefect_server, home, toy_recipe):
+    """What the first run gave."""
+    return retrain(config_of(toy_recipe))
+
+
+def mlflow_run(summary):
+    return client().get_run(summary["mlflow_run_id"])
+
+
+def report() -> str:
+    wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=["retrain-classification"]))
+    with get_client(sync_client=True) as prefect:
+        return prefect.request(
+            "POST", "/artifacts/latest/filter", json={"artifacts": wanted.model_dump(mode="json")}
+        ).json()[0]["data"]
+
+
+def test_the_first_challenger_becomes_champion(first):
+    assert (first["family"], first["decision"], first["version"]) == ("classification", "promoted", 1)
+    assert first["champion"] == {"version": 1, "metrics": first["metrics"]}
+    assert set(first["metrics"]) == {"accuracy", "macro_f1"}
+    assert set(first["baselines"]) == {"naive_bayes"}
+    assert [stage["name"] for stage in first["stages"]] == [
+        "corpus",
+        "tokenizer",
+        "tokens",
+        "baselines",
+        "training",
+        "evaluation",
+    ]
+    assert not any(stage["reused"] for stage in first["stages"])
+    assert json.loads(json.dumps(first)) == first
+
+
+def test_the_mlflow_run_holds_the_whole_training(first, home):
+    run = mlflow_run(first)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.steps"] == "40"
+    assert {"training_loss", "validation_loss", "test/accuracy", "baseline/naive_bayes/accuracy"} <= set(
+        run.data.metrics
+    )
+    assert len(client().get_metric_history(run.info.run_id, "training_loss")) == 40
+    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {
+        "local_files/train",
+        "local_files/validation",
+        "local_files/test",
+    }
+    assert run.data.tags["nightshift.flow_run_id"]
+    assert "promoted:" in run.data.tags["mlflow.note.content"]
+    assert not list(home.rglob("*.pkl"))
+
+
+def test_the_lineage_reaches_from_the_evaluation_to_the_corpus(first, tmp_path):
+    path = client().download_artifacts(first["mlflow_run_id"], "lineage.json", str(tmp_path))
+    with open(path) as file:
+        names = [name.split("/")[0] for name in json.load(file)]
+    assert names[0] == "evaluation"
+    assert sorted(names) == ["corpus", "evaluation", "tokenizer", "tokens", "training"]
+
+
+def test_the_report_tells_the_story(first):
+    text = report()
+    for wanted in (
+        "# classification: version 1 promoted",
+        "naive_bayes",
+        "400 records read, 400 kept",
+        "▁",
+        first["mlflow_run_id"],
+        "models:/classification/1",
+    ):
+        assert wanted in text
+
+
+def test_a_second_run_reuses_every_stage_and_registers_nothing(first, toy_recipe):
+    before = mlflow_run(first).info
+    second = retrain(config_of(toy_recipe))
+    assert all(stage["reused"] for stage in second["stages"])
+    assert second["decision"] == "unchanged"
+    assert second["reasons"][0].startswith("already registered as classification version 1, champion since ")
+    assert (second["version"], second["champion"]) == (1, first["champion"])
+    assert len(client().search_model_versions("name = 'classification'")) == 1
+    after = mlflow_run(second).info
+    assert (after.run_id, after.end_time, after.status) == (before.run_id, before.end_time, "FINISHED")
+
+
+def test_a_worse_challenger_is_refused_with_reasons_and_the_champion_stays(first, toy_recipe):
+    worse = retrain(config_of(toy_recipe, training={"steps": 1, "warmup": 0, "learning_rate": 1e-9}))
+    assert worse["decision"] == "refused"
+    assert any("is worse than champion version 1: accuracy" in reason for reason in worse["reasons"])
+    assert worse["champion"]["version"] == 1
+    version = find_version("classification", worse["stages"][4]["key"])
+    assert version.aliases == ("challenger",)
+    assert list(version.reasons) == worse["reasons"]
+    assert champion("classification").version == 1
+    assert mlflow_run(worse).info.status == "FINISHED"
+
+
+def test_an_error_closes_the_mlflow_run_as_failed_and_leaves_the_champion(first, home, toy_recipe):
+    config = config_of(toy_recipe, training={"steps": 2, "warmup": 0})
+    tokenizer, tokens = (
+        open_stage(home / "stages" / first["stages"][i]["name"] / first["stages"][i]["key"]) for i in (1, 2)
+    )
+    key = training_spec(config.recipe, tokens=tokens, tokenizer=tokenizer).key
+    # The training finds a file where its folder should be.
+    (home / "stages" / "training" / f".partial-{key}").touch()
+    with pytest.raises(FileExistsError):
+        retrain(config)
+    experiment = client().get_experiment_by_name("classification").experiment_id
+    newest = client().search_runs([experiment], order_by=["attributes.start_time DESC"])[0]
+    assert (newest.info.status, newest.data.tags["nightshift.training_key"]) == ("FAILED", key)
+    assert find_version("classification", key) is None
+    assert champion("classification").version == 1
+
+
+def test_one_family_s_failure_does_not_stop_the_others_and_is_named_at_the_end(first, toy_recipe):
+    missing = {"source": "local_files", "format": "txt", "paths": ["/nowhere/at/all.txt"]}
+    broken = {
+        "family": "generation",
+        "corpus": missing,
+        "tokenizer": {"vocabulary": 300},
+        "model": {
+            "assembly": "decoder",
+            "width": 16,
+            "heads": 2,
+            "kv_heads": 2,
+            "feed_forward": 32,
+            "max_positions": 64,
+            "layers": 1,
+        },
+        "training": toy_recipe.training.model_dump(mode="json"),
+    }
+    config = NightlyConfig(families=[RetrainConfig.model_validate(broken), config_of(toy_recipe)])
+    with pytest.raises(NightshiftError) as caught:
+        nightly(config)
+    assert "1 of the families failed (finished: classification)" in caught.value.problem
+    assert "generation: " in caught.value.problem
+    assert "/nowhere/at/all.txt" in caught.value.problem

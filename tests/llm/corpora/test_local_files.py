@@ -1,0 +1,274 @@
+"""Your own files in every format, and what is said about a file that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from pydantic import ValidationError
+
+from llm.corpora.base import Record
+from llm.corpora.local_files import LocalFiles, LocalFilesConfig
+from llm.errors import CorpusError
+
+TOPICS = {"text": "body", "label": "topic"}
+
+
+def read(**options) -> list[Record]:
+    return list(LocalFiles().records(LocalFilesConfig(**options), downloads=Path("unused")))
+
+
+def fields_of(records: list[Record]) -> list[dict[str, str]]:
+    return [dict(record.fields) for record in records]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], str]:
+    def write(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("document", "texts"),
+    [
+        ("file", ["One.\nStill one.\n\n \n\nTwo.\u2028Still two.\n"]),
+        ("paragraph", ["One.\nStill one.", "Two.\u2028Still two."]),
+        ("line", ["One.", "Still one.", "", " ", "", "Two.\u2028Still two."]),
+    ],
+)
+def test_a_text_file_is_one_document_or_one_a_paragraph_or_line(write, document: str, texts: list[str]) -> None:
+    path = write("a.txt", "One.\nStill one.\n\n \n\nTwo.\u2028Still two.\n")
+    assert fields_of(read(format="txt", paths=(path,), document=document)) == [{"text": text} for text in texts]
+
+
+def test_identical_texts_share_a_group_and_others_do_not(write) -> None:
+    records = read(format="txt", paths=(write("a.txt", "Yes.\n\nNo.\n\nYes.\n"),))
+    groups = [record.group for record in records]
+    assert groups[0] == groups[2] != groups[1]
+
+
+def test_patterns_are_expanded_in_order_and_no_file_is_read_twice(write, tmp_path: Path) -> None:
+    for name in ("b/2.txt", "a/1.txt", "a/deep/3.txt", "a/4.md"):
+        write(name, name)
+    records = read(format="txt", paths=(str(tmp_path / "a/1.txt"), str(tmp_path / "**/*.txt")))
+    assert [record.fields["text"] for record in records] == ["a/1.txt", "a/deep/3.txt", "b/2.txt"]
+
+
+def test_a_name_with_brackets_is_not_taken_for_a_pattern(write) -> None:
+    assert fields_of(read(format="txt", paths=(write("notes [1].txt", "Here."),))) == [{"text": "Here."}]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(write) -> None:
+    paths = (write("a.txt", b"\xef\xbb\xbfHello"), write("b.txt", "World"))
+    for document in ("file", "paragraph", "line"):
+        records = read(format="txt", paths=paths, document=document)
+        assert fields_of(records) == [{"text": "Hello"}, {"text": "World"}]
+    assert fields_of(
+        read(format="csv", paths=(write("a.csv", b"\xef\xbb\xbfbody,x\nA,1\n"),), columns={"text": "body"})
+    ) == [{"text": "A"}]
+
+
+ROWS = [
+    {"body": "Yes, please", "topic": "sale", "author": "ann", "id": 7},
+    {"body": 'She said "no"', "topic": "NA", "author": "bob", "id": 8},
+    {"body": "Grüße\tund mehr", "topic": "null", "author": "ann", "id": 9},
+]
+
+
+def as_jsonl(rows: list[dict], path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "\n", encoding="utf-8")
+
+
+def as_csv(rows: list[dict], path: Path) -> None:
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def as_parquet(rows: list[dict], path: Path) -> None:
+    pd.DataFrame(rows).to_parquet(path)
+
+
+TABLES = {"jsonl": as_jsonl, "csv": as_csv, "parquet": as_parquet}
+
+
+@pytest.mark.parametrize("kind", sorted(TABLES))
+def test_columns_become_fields_and_the_group(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{kind}"
+    TABLES[kind](ROWS, path)
+    records = read(format=kind, paths=(str(path),), columns=TOPICS, group_column="author")
+    assert records == [Record(row["author"], {"text": row["body"], "label": row["topic"]}) for row in ROWS]
+
+
+@pytest.mark.parametrize("kind", sorted(TABLES))
+def test_whole_numbers_are_labels_too(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{kind}"
+    TABLES[kind](ROWS, path)
+    records = read(format=kind, paths=(str(path),), columns={"text": "body", "label": "id"})
+    assert [record.fields["label"] for record in records] == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize("kind", sorted(TABLES))
+def test_a_missing_value_is_blank_and_whole_numbers_beside_it_stay_whole(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{kind}"
+    rows = [{"body": "A", "id": 1}, {"body": None, "id": 2}, {"body": "C", "id": None}]
+    if kind == "csv":
+        path.write_text("body,id\nA,1\n,2\nC,\n")
+    elif kind == "jsonl":
+        as_jsonl(rows, path)
+    else:
+        # Without pandas' own metadata, as other programs write it.
+        pyarrow.parquet.write_table(pyarrow.table({"body": ["A", None, "C"], "id": [1, 2, None]}), path)
+    records = read(format=kind, paths=(str(path),), columns={"text": "body", "label": "id"})
+    assert [tuple(record.fields.values()) for record in records] == [("A", "1"), ("", "2"), ("C", "")]
+
+
+@pytest.mark.parametrize("kind", sorted(TABLES))
+def test_a_column_that_does_not_exist_is_named_with_the_choice(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{kind}"
+    TABLES[kind](ROWS, path)
+    with pytest.raises(CorpusError, match=r"rows\.\w+(:1)?: there is no column 'title'") as caught:
+        read(format=kind, paths=(str(path),), columns={"text": "title"})
+    assert caught.value.remedy == "choose from 'body', 'topic', 'author', 'id'"
+
+
+def test_a_group_column_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    as_csv(ROWS, tmp_path / "rows.csv")
+    with pytest.raises(CorpusError, match="no column 'writer'"):
+        read(format="csv", paths=(str(tmp_path / "rows.csv"),), columns=TOPICS, group_column="writer")
+
+
+def test_a_quoted_csv_cell_may_hold_newlines_and_commas(write) -> None:
+    path = write("a.csv", 'body,topic\n"one,\ntwo",x\nthree,y\n')
+    assert fields_of(read(format="csv", paths=(path,), columns=TOPICS)) == [
+        {"text": "one,\ntwo", "label": "x"},
+        {"text": "three", "label": "y"},
+    ]
+
+
+def test_quotes_mean_nothing_in_tsv(write) -> None:
+    path = write("a.tsv", 'body\ttopic\n"Open\tx\nShut"\ty\n')
+    assert fields_of(read(format="tsv", paths=(path,), columns=TOPICS)) == [
+        {"text": '"Open', "label": "x"},
+        {"text": 'Shut"', "label": "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", ["body,topic\na,b,c\nd,e,f\n", "body,topic\na,b\nd,e,f\n", ""], ids=["all rows", "one row", "empty"]
+)
+def test_rows_that_do_not_fit_the_header_are_an_error(write, content: str) -> None:
+    with pytest.raises(CorpusError, match=r"a\.csv: not readable as csv"):
+        read(format="csv", paths=(write("a.csv", content),), columns=TOPICS)
+
+
+def test_parallel_lines_become_pairs(write) -> None:
+    options = {"paths": (write("a.en", "One\nTwo\u2028too\n"),), "target_paths": (write("a.de", "Eins\r\nZwei auch"),)}
+    assert fields_of(read(format="parallel", **options)) == [
+        {"source": "One", "target": "Eins"},
+        {"source": "Two\u2028too", "target": "Zwei auch"},
+    ]
+
+
+def test_pairs_with_the_same_source_share_a_group(write) -> None:
+    options = {"paths": (write("a.en", "On\nOff\nOn\n"),), "target_paths": (write("a.de", "An\nAus\nEin\n"),)}
+    groups = [record.group for record in read(format="parallel", **options)]
+    assert groups[0] == groups[2] != groups[1]
+
+
+def test_parallel_files_of_unequal_length_are_an_error_with_the_line(write) -> None:
+    options = {"paths": (write("a.en", "One\nTwo\nThree\n"),), "target_paths": (write("a.de", "Eins\n"),)}
+    with pytest.raises(CorpusError, match=r"a\.de ends before line 2, but .*a\.en goes on"):
+        read(format="parallel", **options)
+
+
+def test_parallel_lists_of_unequal_length_are_an_error(write) -> None:
+    options = {"paths": (write("a.en", "One"), write("b.en", "Two")), "target_paths": (write("a.de", "Eins"),)}
+    with pytest.raises(CorpusError, match="paths name 2 files, but target_paths 1"):
+        read(format="parallel", **options)
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    for pattern in ("none.txt", "none/*.txt"):
+        config = LocalFilesConfig(format="txt", paths=(str(tmp_path / pattern),))
+        with pytest.raises(CorpusError, match="no such file"):
+            LocalFiles().content(config)
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="is a folder") as caught:
+        LocalFiles().content(LocalFilesConfig(format="txt", paths=(str(tmp_path),)))
+    assert "*.txt" in caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv"])
+@pytest.mark.parametrize("offset", [0, 5, (1 << 20) - 1, (1 << 20) + 7])
+def test_bytes_that_are_not_utf8_are_located(write, kind: str, offset: int) -> None:
+    path = write(f"a.{kind}", b"x" * offset + b"\xe9 and more\n")
+    columns = {} if kind == "txt" else {"text": "body"}
+    with pytest.raises(CorpusError, match=rf"a\.{kind}: byte {offset} \(0xe9\) is not UTF-8"):
+        read(format=kind, paths=(path,), columns=columns)
+
+
+def test_a_character_cut_by_the_end_of_a_chunk_is_fine_and_by_the_end_of_the_file_is_not(write) -> None:
+    start = (1 << 20) - 1
+    good = write("good.txt", b"x" * start + "é".encode())
+    assert read(format="txt", paths=(good,))[0].fields["text"].endswith("xé")
+    cut = write("cut.txt", b"x" * start + b"\xc3")
+    with pytest.raises(CorpusError, match=rf"byte {start} \(0xc3\)"):
+        read(format="txt", paths=(cut,))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"body": ', "not JSON"),
+        ('["a"]', "not a JSON object"),
+        ('{"body": ["a"]}', "neither text nor a whole number"),
+        ('{"body": 1.5}', "neither text nor a whole number"),
+        ('{"body": true}', "neither text nor a whole number"),
+        ('{"body": NaN}', "neither text nor a whole number"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_bad_line_of_json_is_named_by_file_and_line(write, line: str, problem: str) -> None:
+    path = write("a.jsonl", '{"body": "fine"}\n\n' + line + "\n")
+    with pytest.raises(CorpusError, match=rf"a\.jsonl:3[:,].*{problem}"):
+        read(format="jsonl", paths=(path,), columns={"text": "body"})
+
+
+def test_a_file_that_is_no_parquet_is_an_error(write) -> None:
+    with pytest.raises(CorpusError, match=r"a\.parquet: not readable as parquet"):
+        read(format="parquet", paths=(write("a.parquet", "not parquet"),), columns={"text": "body"})
+
+
+def test_the_content_changes_with_a_file(write) -> None:
+    config = LocalFilesConfig(format="txt", paths=(write("a.txt", "One"),))
+    before = LocalFiles().content(config)
+    write("a.txt", "Two")
+    assert LocalFiles().content(config) != before
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"format": "csv"}, "columns belongs to"),
+        ({"format": "txt", "columns": {"text": "a"}}, "columns belongs to"),
+        ({"format": "csv", "columns": {"label": "a"}}, "must name the column of the field text"),
+        ({"format": "csv", "columns": {"texd": "a"}}, "'text', 'label', 'source' or 'target'"),
+        ({"format": "parallel"}, "target_paths belongs to"),
+        ({"format": "txt", "target_paths": ("b",)}, "target_paths belongs to"),
+        ({"format": "txt", "group_column": "a"}, "group_column belongs to"),
+        ({"format": "csv", "columns": {"text": "a"}, "document": "line"}, "document belongs to"),
+    ],
+)
+def test_options_that_contradict_the_format_are_refused(options: dict, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        LocalFilesConfig(paths=("a",), **options)

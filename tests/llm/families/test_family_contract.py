@@ -1,0 +1,167 @@
+"""What every entry of FAMILIES must do, on a small real corpus with the smoke recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from llm.errors import ConfigError, InputError, ModelFolderError
+from llm.evaluate import evaluation_stage
+from llm.families import FAMILIES, load_family
+from llm.model.folder import load_model
+from llm.predictor import Predictor
+from llm.training.stage import training_stage
+
+AUTO = {
+    "LlamaForCausalLM": AutoModelForCausalLM,
+    "BertForSequenceClassification": AutoModelForSequenceClassification,
+    "PegasusForConditionalGeneration": AutoModelForSeq2SeqLM,
+}
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_its_presets_are_recipes_of_its_own_that_ask_for_baselines_it_has(name: str) -> None:
+    family = load_family(name)
+    presets = family.presets()
+    assert family.name == name
+    assert {"smoke", "quick", "standard"} <= set(presets)
+    for recipe in presets.values():
+        assert recipe.family == name
+        assert set(recipe.evaluation.must_beat) <= set(family.baselines)
+    assert presets["quick"].evaluation.must_beat
+    assert presets["standard"].evaluation.must_beat
+
+
+def test_a_batch_plan_holds_every_row_within_the_budget(trained: Any) -> None:
+    table, config = trained.table("train"), trained.recipe.training
+    plan = trained.family.plan(table, config, seed=1)
+    for rows in plan:
+        batch = trained.family.collate(table, rows, config)
+        padded = max(tensor.numel() for tensor in batch.values())
+        assert padded <= config.batch_tokens or len(rows) == 1
+        assert torch.is_floating_point(batch["labels"]) is False
+    flat = np.concatenate(plan)
+    assert len(set(flat.tolist())) == flat.size
+
+
+def test_its_loss_is_the_mean_cross_entropy_times_the_targets(trained: Any) -> None:
+    table, config = trained.table("train"), trained.recipe.training
+    torch.manual_seed(1)
+    model = trained.family.build_model(trained.recipe, table, trained.text_tokenizer).eval()
+    batch = trained.family.collate(table, trained.family.plan(table, config, seed=1)[0], config)
+    loss = trained.family.loss(model, batch, label_smoothing=0.0)
+    # Fresh weights know nothing: every class is about equally likely.
+    classes = len(table.facts["labels"]) if "labels" in table.facts else trained.text_tokenizer.size
+    assert loss.count == batch["labels"].numel()
+    assert loss.total.item() / loss.count == pytest.approx(np.log(classes), rel=0.25)
+
+
+def test_training_reports_its_curve_and_lowers_the_loss(trained: Any) -> None:
+    losses = [values["validation_loss"] for _, values in trained.curve if "validation_loss" in values]
+    assert len(losses) == 2
+    assert losses[-1] < losses[0]
+    assert trained.training.facts["steps"] == trained.recipe.training.steps
+
+
+def test_a_second_training_is_reused(trained: Any) -> None:
+    again = training_stage(
+        trained.recipe,
+        corpus=trained.corpus,
+        tokens=trained.tokens,
+        tokenizer=trained.tokenizer,
+        root=trained.training.path.parents[1],
+        report=lambda _step, _values: pytest.fail("trained again"),
+    )
+    assert again.reused
+    assert again.key == trained.training.key
+
+
+def test_the_folder_repeats_the_predictions_made_after_training(trained: Any) -> None:
+    stored = json.loads((trained.training.path / "predictions.json").read_text())
+    assert stored["inputs"]
+    assert trained.predictor.predict(stored["inputs"]) == stored["answers"]
+
+
+def test_the_folder_is_an_ordinary_hugging_face_folder_with_the_same_scores(trained: Any) -> None:
+    config = json.loads((trained.folder / "config.json").read_text())
+    twin = AUTO[config["architectures"][0]].from_pretrained(trained.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(trained.folder)
+    text = trained.rows("test")[0][trained.family.input_field]
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    assert ids[0].tolist() == trained.predictor.tokenizer.encode(text)
+    model = load_model(trained.folder)
+    with torch.inference_mode():
+        extra = {"decoder_input_ids": torch.tensor([[0, 5, 6]])} if config.get("is_encoder_decoder") else {}
+        expected = twin(input_ids=ids, **extra).logits
+        found = model(ids, *extra.values())
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_the_folder_holds_safetensors_and_json_only(trained: Any) -> None:
+    endings = {path.suffix for path in trained.training.path.rglob("*") if path.is_file()}
+    assert endings <= {".json", ".jsonl", ".safetensors"}
+
+
+def test_answers_come_in_order_whatever_the_batches(trained: Any) -> None:
+    texts = [row[trained.family.input_field] for row in trained.rows("test")][:6]
+    greedy = {"temperature": 0.0, "max_new_tokens": 8} if "temperature" in trained.family.params.model_fields else {}
+    together = trained.predictor.predict(texts, **greedy)
+    alone = [trained.predictor.predict([text], **greedy)[0] for text in texts]
+    assert _labels(together) == _labels(alone)
+
+
+def _labels(answers: list[object]) -> list[object]:
+    return [answer["label"] if isinstance(answer, dict) else answer for answer in answers]
+
+
+def test_evaluation_in_a_process_of_its_own_gives_the_metric_that_decides(trained: Any, tmp_path: Path) -> None:
+    stage = evaluation_stage(trained.folder, trained.training.key, trained.corpus, threads=1, root=tmp_path)
+    here = trained.family.evaluate(trained.predictor, trained.rows("test"))
+    assert trained.family.metric.name in stage.facts["metrics"]
+    assert stage.facts["metrics"] == pytest.approx(here.metrics, rel=1e-5)
+
+
+def test_an_unknown_parameter_is_refused_by_name(trained: Any) -> None:
+    with pytest.raises(ConfigError, match="temperatur_e"):
+        trained.predictor.predict(["a"], temperatur_e=1)
+
+
+def test_input_that_is_too_long_is_told_not_cut(trained: Any) -> None:
+    with pytest.raises(InputError, match=r"text 1 .*tokens"):
+        trained.predictor.predict(["short", "word " * 3000])
+
+
+def test_one_text_instead_of_a_list_is_refused(trained: Any) -> None:
+    with pytest.raises(InputError, match="list"):
+        trained.predictor.predict("one text")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "nightshift.json"])
+def test_a_missing_or_cut_file_is_named(trained: Any, tmp_path: Path, name: str) -> None:
+    for path in trained.folder.iterdir():
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(data[: len(data) // 2] if path.name == name else data)
+    with pytest.raises((ModelFolderError, Exception), match=name.replace(".", r"\.")) as caught:
+        Predictor.load(tmp_path)
+    assert hasattr(caught.value, "remedy")
+
+
+def test_metrics_compare_in_the_right_direction() -> None:
+    directions = {name: load_family(name).metric.higher_is_better for name in FAMILIES}
+    assert directions["translation"]
+    assert directions["classification"]
+    assert not directions["generation"]
+    assert load_family("generation").metric.better(1.9, 2.0)
+    assert not load_family("generation").metric.better(2.0, 2.0)
+    assert load_family("translation").metric.better(21.0, 20.0)

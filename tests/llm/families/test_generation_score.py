@@ -1,0 +1,56 @@
+"""Bits per byte of the decoder, against scores summed by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from llm.families.generation import Generation, _score
+from llm.model.config import DecoderConfig
+from llm.model.decoder import DecoderModel
+from llm.predictor import Predictor
+
+VOCABULARY = 50
+
+
+def predictor(max_positions: int) -> Predictor:
+    torch.manual_seed(2)
+    config = DecoderConfig(width=16, heads=2, kv_heads=2, layers=1, feed_forward=32, max_positions=max_positions)
+    unused: Any = None
+    model = DecoderModel(config, VOCABULARY).eval()
+    return Predictor(family=Generation(), model=model, tokenizer=unused, description={})
+
+
+def stream(length: int) -> np.ndarray:
+    ids = np.random.default_rng(1).integers(4, VOCABULARY, size=length).astype(np.int32)
+    ids[0] = 1
+    ids[length // 2] = 1  # a second text begins; <s> is given, never predicted
+    return ids
+
+
+def test_a_stream_within_one_window_is_the_sum_over_its_tokens() -> None:
+    ids = stream(20)
+    subject = predictor(64)
+    nats, tokens = _score(subject, ids)
+    with torch.inference_mode():
+        logs = subject.model(torch.from_numpy(ids[None, :-1].astype(np.int64))).log_softmax(-1)[0]
+    expected = -sum(logs[place, token].item() for place, token in enumerate(ids[1:]) if token != 1)
+    assert tokens == 18
+    assert nats == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [17, 33, 64, 100, 101, 257])
+def test_every_token_but_the_start_tokens_is_counted_once_whatever_the_length(length: int) -> None:
+    _, tokens = _score(predictor(16), stream(length))
+    assert tokens == length - 2
+
+
+def test_a_model_that_knows_nothing_scores_the_uniform_distribution() -> None:
+    subject = predictor(16)
+    torch.nn.init.zeros_(subject.model.embedding.weight)
+    nats, tokens = _score(subject, stream(100))
+    assert nats / tokens == pytest.approx(math.log(VOCABULARY), rel=1e-6)

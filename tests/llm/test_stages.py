@@ -1,0 +1,114 @@
+"""Stage folders: built once, found again, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from llm.errors import StageError
+from llm.stages import StageSpec, open_stage, run_stage, verify_stage
+
+
+def spec(**changes: object) -> StageSpec:
+    values: dict[str, object] = {"name": "demo", "version": 1, "config": {"size": 3}, "inputs": {"corpus": "abc"}}
+    return StageSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def write_number(folder: Path) -> dict[str, int]:
+    (folder / "number.txt").write_text("41")
+    return {"rows": 1}
+
+
+def test_a_stage_is_built_once_and_then_reused(tmp_path: Path) -> None:
+    first = run_stage(spec(), write_number, root=tmp_path)
+    second = run_stage(spec(), lambda folder: pytest.fail("built again"), root=tmp_path)
+    assert (first.reused, second.reused) == (False, True)
+    assert second.path == tmp_path / "demo" / spec().key
+    assert second.facts == {"rows": 1}
+    assert second.manifest["inputs"] == {"corpus": "abc"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"config": {"size": 4}}, {"inputs": {"corpus": "abd"}}, {"name": "other"}]
+)
+def test_whatever_decides_the_content_decides_the_key(change: dict[str, object]) -> None:
+    assert spec(**change).key != spec().key
+
+
+def test_the_order_of_options_does_not_matter() -> None:
+    assert spec(config={"a": 1, "b": 2}).key == spec(config={"b": 2, "a": 1}).key
+
+
+def test_a_builder_that_fails_leaves_no_stage_and_the_next_starts_clean(tmp_path: Path) -> None:
+    def fail(folder: Path) -> dict[str, int]:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_stage(spec(), fail, root=tmp_path)
+    stage = run_stage(spec(), write_number, root=tmp_path)
+    assert sorted(path.name for path in stage.path.iterdir()) == ["manifest.json", "number.txt"]
+
+
+def test_a_resumable_stage_finds_what_it_left(tmp_path: Path) -> None:
+    def fail(folder: Path) -> dict[str, int]:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_stage(spec(resumable=True), fail, root=tmp_path)
+    seen = []
+
+    def resume(folder: Path) -> dict[str, int]:
+        seen.extend(path.name for path in folder.iterdir())
+        return write_number(folder)
+
+    run_stage(spec(resumable=True), resume, root=tmp_path)
+    assert seen == ["half.txt"]
+
+
+def test_two_at_once_build_once(tmp_path: Path) -> None:
+    built = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> dict[str, int]:
+        built.append(1)
+        entered.set()
+        assert go_on.wait(timeout=30)
+        return write_number(folder)
+
+    stages = []
+    threads = [threading.Thread(target=lambda: stages.append(run_stage(spec(), slow, root=tmp_path))) for _ in range(2)]
+    threads[0].start()
+    assert entered.wait(timeout=30)
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(built) == 1
+    assert sorted(stage.reused for stage in stages) == [False, True]
+
+
+def test_a_file_of_another_size_is_named(tmp_path: Path) -> None:
+    stage = run_stage(spec(), write_number, root=tmp_path)
+    (stage.path / "number.txt").write_text("4")
+    with pytest.raises(StageError, match=r"number\.txt: 1 bytes"):
+        open_stage(stage.path)
+
+
+def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path) -> None:
+    stage = run_stage(spec(), write_number, root=tmp_path)
+    verify_stage(stage)
+    (stage.path / "number.txt").write_text("40")
+    with pytest.raises(StageError, match=r"number\.txt: SHA-256"):
+        verify_stage(open_stage(stage.path))
+
+
+def test_a_manifest_that_is_not_json_is_named(tmp_path: Path) -> None:
+    stage = run_stage(spec(), write_number, root=tmp_path)
+    (stage.path / "manifest.json").write_text(json.dumps(stage.manifest)[:-5])
+    with pytest.raises(StageError, match=r"manifest\.json"):
+        run_stage(spec(), write_number, root=tmp_path)

@@ -1,0 +1,222 @@
+"""Training learns, repeats itself to the bit, and goes on after a kill as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llm.errors import TrainingError
+from llm.families.translation import Translation
+from llm.model.config import EncoderDecoderConfig
+from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.predictor import Predictor
+from llm.tokenizer import EOS_ID, TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokens import TokenColumn, TokenTable
+from llm.training.config import TrainingConfig
+from llm.training.trainer import Trainer, deterministic
+
+VOCABULARY = 24
+
+
+def copy_table(rows: int, *, seed: int) -> TokenTable:
+    """Sources of 3 to 7 random tokens; the target is the source."""
+    random = np.random.default_rng(seed)
+    texts = [[*random.integers(4, VOCABULARY, size=random.integers(3, 8)).tolist(), EOS_ID] for _ in range(rows)]
+    return TokenTable(columns={"source": TokenColumn.of(texts), "target": TokenColumn.of(texts)})
+
+
+def options(**changes: object) -> TrainingConfig:
+    values = {
+        "steps": 24,
+        "batch_tokens": 256,
+        "context": 16,
+        "learning_rate": 3e-3,
+        "warmup": 4,
+        "validate_every": 6,
+        "threads": 1,
+        "precision": "float32",
+    }
+    return TrainingConfig.model_validate(values | changes)
+
+
+class KilledError(Exception):
+    """Stands for a kill: training stops wherever it is."""
+
+
+def train(folder: Path, config: TrainingConfig, *, kill_at: int | None = None) -> tuple[EncoderDecoderModel, Trainer]:
+    torch.manual_seed(config.seed)
+    sizes = EncoderDecoderConfig(
+        width=32, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=64, max_positions=32, dropout=0.1
+    )
+    model = EncoderDecoderModel(sizes, VOCABULARY)
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        if kill_at is not None and step >= kill_at and "training_loss" in values:
+            raise KilledError
+
+    trainer = Trainer(
+        family=Translation(),
+        model=model,
+        train=copy_table(300, seed=1),
+        validation=copy_table(40, seed=2),
+        config=config,
+        folder=folder,
+        report=report,
+    )
+    trainer.run()
+    return model, trainer
+
+
+def same_bits(left: EncoderDecoderModel, right: EncoderDecoderModel) -> bool:
+    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_same_seed_gives_bit_identical_weights_and_another_does_not(tmp_path: Path) -> None:
+    first, _ = train(tmp_path / "1", options())
+    torch.rand(7)  # whatever else the process draws must not matter
+    second, _ = train(tmp_path / "2", options())
+    other, _ = train(tmp_path / "3", options(seed=2))
+    assert same_bits(first, second)
+    assert not same_bits(first, other)
+
+
+@pytest.mark.parametrize("kill_at", [3, 7, 13, 23])
+def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(tmp_path: Path, kill_at: int) -> None:
+    whole, unbroken = train(tmp_path / "whole", options())
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed", options(), kill_at=kill_at)
+    resumed, trainer = train(tmp_path / "killed", options())
+    assert same_bits(whole, resumed)
+    losses = [
+        [point["training_loss"] for point in run.progress.history if "training_loss" in point]
+        for run in (unbroken, trainer)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, _ = train(tmp_path / "whole", options())
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed", options(), kill_at=13)
+    newest = tmp_path / "killed" / "step-00000012" / "state.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        resumed, _ = train(tmp_path / "killed", options())
+    assert "step-00000012" in caplog.text
+    assert same_bits(whole, resumed)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    train(tmp_path, options(keep_checkpoints=2))
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000018", "step-00000024"]
+    state = json.loads((tmp_path / "step-00000024" / "state.json").read_text())
+    assert state["progress"]["step"] == 24
+
+
+def test_accumulated_small_batches_take_the_step_of_one_large_batch(tmp_path: Path) -> None:
+    # All rows are of one length, so the budget alone decides how many rows a batch holds.
+    rows = [[5 + i % 9, 6, 7, EOS_ID] for i in range(8)]
+    table = TokenTable(columns={"source": TokenColumn.of(rows), "target": TokenColumn.of(rows)})
+    weights = []
+    for accumulation in (1, 2):
+        torch.manual_seed(1)
+        sizes = EncoderDecoderConfig(
+            width=32, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=64, max_positions=32
+        )
+        model = EncoderDecoderModel(sizes, VOCABULARY).double()
+        config = options(
+            steps=1, warmup=0, validate_every=1, batch_tokens=64 // accumulation, accumulation=accumulation
+        )
+        trainer = Trainer(
+            family=Translation(),
+            model=model,
+            train=table,
+            validation=table,
+            config=config,
+            folder=tmp_path / str(accumulation),
+            report=lambda _step, _values: None,
+        )
+        trainer.run()
+        weights.append(model)
+    for one, other in zip(weights[0].parameters(), weights[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
+
+
+def test_training_stops_when_validation_has_not_improved_for_long(tmp_path: Path) -> None:
+    # A learning rate that wrecks the model: the first validation stays the best.
+    config = options(steps=60, learning_rate=1.0, warmup=0, decay="constant", validate_every=2, patience=3)
+    _, trainer = train(tmp_path, config)
+    assert trainer.progress.step < 60
+    assert trainer.progress.stale == 3
+    assert trainer.progress.best_step == trainer.progress.step - 6
+
+
+def test_a_train_split_without_a_batch_is_refused(tmp_path: Path) -> None:
+    empty = TokenTable(columns={name: TokenColumn.of([]) for name in ("source", "target")})
+    torch.manual_seed(1)
+    sizes = EncoderDecoderConfig(
+        width=32, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=64, max_positions=32
+    )
+    trainer = Trainer(
+        family=Translation(),
+        model=EncoderDecoderModel(sizes, VOCABULARY),
+        train=empty,
+        validation=copy_table(4, seed=1),
+        config=options(),
+        folder=tmp_path,
+        report=lambda _step, _values: None,
+    )
+    with pytest.raises(TrainingError, match="train split"):
+        trainer.run()
+
+
+def test_a_tiny_encoder_decoder_learns_to_copy(tmp_path: Path) -> None:
+    """The whole way in seconds: train, then translate text that was never seen, by beam search."""
+    letters = "abcdefghij"
+    random = np.random.default_rng(3)
+
+    def words(count: int) -> list[str]:
+        return [" ".join(random.choice(list(letters), size=random.integers(2, 6))) for _ in range(count)]
+
+    seen, unseen = words(1500), words(60)
+    unseen = [text for text in unseen if text not in set(seen)]
+    family = Translation()
+    tokenizer = TextTokenizer(train_tokenizer(seen, TokenizerConfig(vocabulary=300), template=family.template))
+    tables = [family.tokenize([{"source": t, "target": t} for t in texts], tokenizer) for texts in (seen, unseen)]
+    torch.manual_seed(1)
+    sizes = EncoderDecoderConfig(
+        width=64, heads=4, encoder_layers=1, decoder_layers=1, feed_forward=128, max_positions=64
+    )
+    model = EncoderDecoderModel(sizes, tokenizer.size)
+    trainer = Trainer(
+        family=family,
+        model=model,
+        train=tables[0],
+        validation=tables[1],
+        config=options(steps=400, batch_tokens=1024, warmup=40, validate_every=100, learning_rate=5e-3),
+        folder=tmp_path,
+        report=lambda _step, _values: None,
+    )
+    trainer.run()
+    predictor = Predictor(family=family, model=model, tokenizer=tokenizer, description={})
+    answers = predictor.predict(unseen, max_new_tokens=32)
+    right = sum(answer == text for answer, text in zip(answers, unseen, strict=True))
+    assert len(unseen) >= 20
+    assert right / len(unseen) >= 0.9
+
+
+def test_threads_and_determinism_are_restored_after_training() -> None:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with deterministic(1):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.get_num_threads() == 1
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before

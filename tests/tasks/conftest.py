@@ -1,0 +1,75 @@
+"""A real MLflow on SQLite for each test: the database is migrated once a session and copied."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.registry.connection import client
+from tasks.registry.logged_model import ModelToLog
+from tasks.registry.runs import DatasetRecord, TrainingIdentity
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        client()
+    return folder / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def home(nightshift_home: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nightshift's home with an empty registry in it."""
+    folder = nightshift_home
+    database = folder / "mlflow" / "mlflow.db"
+    database.parent.mkdir(parents=True)
+    shutil.copy(migrated_database, database)
+    # Set and not deleted: MLflow writes this variable itself, and what it wrote must end with the test.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    return folder
+
+
+@pytest.fixture
+def identity() -> Callable[[str], TrainingIdentity]:
+    """The identity of a training of `translation`, by its key."""
+
+    def make(key: str) -> TrainingIdentity:
+        return TrainingIdentity(
+            family="translation",
+            training_key=key,
+            params={"training": {"steps": 100}, "corpus": {"source": "toy"}},
+            datasets=(DatasetRecord(name="toy/train", digest="c0ffee", source="{}", context="train"),),
+            tags={"nightshift.flow_run_id": f"flow-of-{key}"},
+        )
+
+    return make
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[[str], ModelToLog]:
+    """A model folder that is complete for the registry, though nothing can be predicted with it."""
+
+    def make(key: str) -> ModelToLog:
+        folder = tmp_path / key / "model"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"key": key}))
+        (folder / "model.safetensors").write_bytes(key.encode())
+        return ModelToLog(
+            folder=folder,
+            family="translation",
+            training_key=key,
+            inputs=["one", "two"],
+            answers=["eins", "zwei"],
+            params={"num_beams": 4, "temperature": 0.0, "max_new_tokens": 128},
+        )
+
+    return make

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from tasks.registry.connection import client
+from tasks.registry.metrics import MetricBuffer
+from tasks.registry.runs import experiment_id
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Flaky:
+    """MLflow's client, whose server is away for the first requests."""
+
+    def __init__(self, real: MlflowClient, *, failures: int) -> None:
+        self.real = real
+        self.failures = failures
+        self.batches: list[int] = []
+
+    def log_batch(self, run_id: str, metrics: list[Metric]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the server is away")
+        self.batches.append(len(metrics))
+        self.real.log_batch(run_id, metrics=metrics)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.real, name)
+
+
+@pytest.fixture
+def run_id(home) -> str:
+    return client().create_run(experiment_id(client(), "translation")).info.run_id
+
+
+def steps(run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client().get_metric_history(run_id, name)]
+
+
+def test_points_are_sent_together_when_enough_wait(run_id):
+    watched = Flaky(client(), failures=0)
+    buffer = MetricBuffer(watched, lambda: run_id, every_points=4, clock=Clock())
+    for step in range(1, 4):
+        buffer.report(step, {"loss": 1 / step, "rate": 0.5})
+    assert watched.batches == [4]
+    assert steps(run_id, "loss") == [(1, 1.0), (2, 0.5)]
+
+
+def test_points_are_sent_when_they_have_waited_long_enough(run_id):
+    clock = Clock()
+    buffer = MetricBuffer(client(), lambda: run_id, every_points=100, every_seconds=5, clock=clock)
+    buffer.report(1, {"loss": 2.0})
+    assert steps(run_id, "loss") == []
+    clock.now = 5.0
+    buffer.report(2, {"loss": 1.0})
+    assert steps(run_id, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+def test_what_waits_is_sent_at_the_end(run_id):
+    with MetricBuffer(client(), lambda: run_id) as buffer:
+        buffer.report(1, {"loss": 2.0})
+    assert steps(run_id, "loss") == [(1, 2.0)]
+
+
+def test_what_waits_is_sent_also_when_training_fails(run_id):
+    def train() -> None:
+        with MetricBuffer(client(), lambda: run_id) as buffer:
+            buffer.report(1, {"loss": 2.0})
+            buffer.report(2, {"loss": 0.5})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    assert steps(run_id, "loss") == [(1, 2.0), (2, 0.5)]
+
+
+def test_a_server_that_is_away_for_a_while_loses_no_point_and_stops_no_training(run_id):
+    watched = Flaky(client(), failures=2)
+    with MetricBuffer(watched, lambda: run_id, every_points=1, clock=Clock()) as buffer:
+        for step in range(1, 4):
+            buffer.report(step, {"loss": float(step)})
+    assert steps(run_id, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+def test_steps_that_a_resumed_training_repeats_are_logged_once(run_id):
+    with MetricBuffer(client(), lambda: run_id) as buffer:
+        for step in (10, 20, 30):
+            buffer.report(step, {"loss": float(step)})
+    with MetricBuffer(client(), lambda: run_id) as buffer:
+        for step in (20, 30, 40):  # the last checkpoint was at step 10
+            buffer.report(step, {"loss": float(step), "validation_loss": 1.0})
+    assert steps(run_id, "loss") == [(10, 10.0), (20, 20.0), (30, 30.0), (40, 40.0)]
+    assert [step for step, _ in steps(run_id, "validation_loss")] == [20, 30, 40]
+
+
+def test_more_points_than_one_request_may_hold_are_divided(run_id):
+    watched = Flaky(client(), failures=0)
+    with MetricBuffer(watched, lambda: run_id, every_points=10_000, clock=Clock()) as buffer:
+        for step in range(1500):
+            buffer.report(step, {"loss": 0.0})
+    assert watched.batches == [1000, 500]
+
+
+def test_a_training_that_reports_nothing_opens_no_run(home):
+    def open_run() -> str:
+        raise AssertionError("opened")
+
+    with MetricBuffer(client(), open_run):
+        pass

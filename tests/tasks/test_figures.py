@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from tasks.figures import figures, sparkline
+
+
+def test_metrics_read_as_one_line():
+    assert figures({"bleu": 21.349, "chrf": 45.0}) == "bleu 21.35, chrf 45"
+
+
+def test_a_sparkline_spans_from_the_lowest_to_the_highest_value():
+    assert sparkline([7, 6, 5, 4, 3, 2, 1, 0]) == "█▇▆▅▄▃▂▁"
+
+
+def test_a_long_curve_is_averaged_into_the_width():
+    assert sparkline([0, 0, 7, 7], width=2) == "▁█"
+    assert len(sparkline(list(range(1000)), width=40)) == 40
+
+
+def test_a_flat_or_empty_curve_is_drawn_too():
+    assert sparkline([3.0, 3.0]) == "▁▁"
+    assert sparkline([]) == ""
