@@ -1,0 +1,1 @@
+"""Scripts that measure Nightshift, and draw what they measured."""
