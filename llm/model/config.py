@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from llm.config import Config
 
 
-class _Sizes(Config):
+class ModelSizes(Config):
+    """What every assembly has."""
+
     width: int = Field(ge=8, le=8192, multiple_of=2, description="D: width of the residual stream")
     heads: int = Field(ge=1, le=128, description="H: attention heads; must divide the width into even parts")
     feed_forward: int = Field(ge=8, le=65536, description="inner width of the feed-forward layers")
@@ -17,13 +19,13 @@ class _Sizes(Config):
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of activations dropped while training")
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> _Sizes:
+    def _heads_divide_width(self) -> ModelSizes:
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({self.heads})")
         return self
 
 
-class DecoderConfig(_Sizes):
+class DecoderConfig(ModelSizes):
     """A decoder for generation; twin: Llama (RMSNorm first, rotary positions, SwiGLU, no bias)."""
 
     assembly: Literal["decoder"] = "decoder"
@@ -37,14 +39,14 @@ class DecoderConfig(_Sizes):
         return self
 
 
-class EncoderConfig(_Sizes):
+class EncoderConfig(ModelSizes):
     """An encoder for classification; twin: BERT (LayerNorm after, learned positions, GELU, biases)."""
 
     assembly: Literal["encoder"] = "encoder"
     layers: int = Field(ge=1, le=128, description="Transformer blocks")
 
 
-class EncoderDecoderConfig(_Sizes):
+class EncoderDecoderConfig(ModelSizes):
     """An encoder and a decoder for translation; twin: Pegasus (LayerNorm first, sinusoidal positions, ReLU, biases)."""
 
     assembly: Literal["encoder_decoder"] = "encoder_decoder"

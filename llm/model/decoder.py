@@ -26,13 +26,7 @@ class DecoderModel(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
-        self.sizes = BlockSizes(
-            width=config.width,
-            heads=config.heads,
-            kv_heads=config.kv_heads,
-            feed_forward=config.feed_forward,
-            dropout=config.dropout,
-        )
+        self.sizes = BlockSizes.of(config, kv_heads=config.kv_heads)
         self.embedding = nn.Embedding(vocabulary, config.width)
         self.blocks = nn.ModuleList(Block(LLAMA, self.sizes) for _ in range(config.layers))
         self.norm = make_norm(LLAMA, config.width)

@@ -25,13 +25,7 @@ class EncoderClassifier(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.labels = tuple(labels)
-        sizes = BlockSizes(
-            width=config.width,
-            heads=config.heads,
-            kv_heads=config.heads,
-            feed_forward=config.feed_forward,
-            dropout=config.dropout,
-        )
+        sizes = BlockSizes.of(config, kv_heads=config.heads)
         self.embedding = nn.Embedding(vocabulary, config.width)
         self.positions = nn.Embedding(config.max_positions, config.width)
         self.segments = nn.Embedding(SEGMENTS, config.width)

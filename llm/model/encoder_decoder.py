@@ -26,13 +26,7 @@ class EncoderDecoderModel(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
-        self.sizes = BlockSizes(
-            width=config.width,
-            heads=config.heads,
-            kv_heads=config.heads,
-            feed_forward=config.feed_forward,
-            dropout=config.dropout,
-        )
+        self.sizes = BlockSizes.of(config, kv_heads=config.heads)
         self.embedding = nn.Embedding(vocabulary, config.width)
         self.encoder_blocks = nn.ModuleList(Block(PEGASUS, self.sizes) for _ in range(config.encoder_layers))
         self.encoder_norm = make_norm(PEGASUS, config.width)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm.model.cache import KeyValueCache
+from llm.model.config import ModelSizes
 from llm.model.positions import rotate
 
 # Keys; up to here plain products are faster than the fused kernel while training on a CPU.
@@ -40,6 +41,17 @@ class BlockSizes:
     kv_heads: int
     feed_forward: int
     dropout: float
+
+    @classmethod
+    def of(cls, config: ModelSizes, *, kv_heads: int) -> BlockSizes:
+        """The sizes of a block in an assembly of this configuration."""
+        return cls(
+            width=config.width,
+            heads=config.heads,
+            kv_heads=kv_heads,
+            feed_forward=config.feed_forward,
+            dropout=config.dropout,
+        )
 
     @property
     def head_width(self) -> int:
