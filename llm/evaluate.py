@@ -20,7 +20,7 @@ from llm.stages import Stage, StageSpec, run_stage
 from llm.tokens import rows_of
 from llm.training.trainer import deterministic
 
-_VERSION = 1
+_VERSION = 2
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"

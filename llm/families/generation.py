@@ -106,7 +106,10 @@ class Generation:
         assert isinstance(model, DecoderModel)
         room = max(1, predictor.max_positions - params.max_new_tokens)
         # A prompt that leaves no room keeps its end: that is what the continuation follows.
-        ids = [[row[0], *row[1:][-(room - 1) :]] if len(row) > room else row for row in _prompts(predictor, texts)]
+        ids = [
+            [row[0], *row[1:][-(room - 1) :]] if len(row) > room else row
+            for row in predictor.tokenizer.encode_batch(texts)
+        ]
         generator = torch.Generator().manual_seed(params.seed)
         answers: list[Answer] = [""] * len(ids)
         for batch in track(chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS), label="writing"):
@@ -121,7 +124,9 @@ class Generation:
         from llm.metrics import language_model
 
         table = self.tokenize(rows, predictor.tokenizer)
-        nats, tokens = _score(predictor, table.columns["text"].ids)
+        # Not max_positions: a model that was trained on shorter windows has never seen the later positions.
+        window = min(predictor.max_positions, int(predictor.description["recipe"]["training"]["context"]))
+        nats, tokens = _score(predictor, table.columns["text"].ids, window=window)
         size = sum(len(row["text"].encode()) for row in rows)
         metrics = {
             "bits_per_byte": language_model.bits_per_byte(nats, size),
@@ -130,18 +135,16 @@ class Generation:
         return Evaluation(metrics=metrics, details={}, answers=[])
 
 
-def _prompts(predictor: Predictor, texts: Sequence[str]) -> list[list[int]]:
-    return predictor.tokenizer.encode_batch(texts)
-
-
 @torch.inference_mode()
-def _score(predictor: Predictor, ids: NDArray[np.int32]) -> tuple[float, int]:
+def _score(predictor: Predictor, ids: NDArray[np.int32], *, window: int) -> tuple[float, int]:
     """Sum of the negative log-probabilities (nats) of a stream of tokens, and how many tokens it sums over.
+
+    `window` is the longest context, in tokens.
 
     Windows overlap by half, and only the second half of each counts (the first window counts whole): a token is judged
     with at least half a window of context.
     """
-    window = min(predictor.max_positions, max(2, ids.size - 1))
+    window = min(window, max(2, ids.size - 1))
     stride = max(1, window // 2)
     starts = list(range(0, max(1, ids.size - 1 - window + stride), stride))
     stream = torch.from_numpy(ids.astype(np.int64))
@@ -171,13 +174,13 @@ def _presets() -> dict[str, Recipe]:
         tokenizer=TokenizerConfig(vocabulary=2000),
         model=DecoderConfig(width=192, heads=4, kv_heads=4, layers=4, feed_forward=512, max_positions=256, dropout=0.1),
         training=TrainingConfig(
-            steps=3600,
+            steps=3000,
             batch_tokens=1024,
             context=256,
             learning_rate=1.5e-3,
             warmup=200,
             adam_beta2=0.99,
-            validate_every=400,
+            validate_every=375,
         ),
         evaluation=EvaluationConfig(must_beat=("trigram",)),
     )

@@ -140,13 +140,13 @@ def _presets() -> dict[str, Recipe]:
             width=192, heads=4, encoder_layers=3, decoder_layers=2, feed_forward=768, max_positions=256, dropout=0.1
         ),
         training=TrainingConfig(
-            steps=2000,
+            steps=1800,
             batch_tokens=2048,
             context=128,
             learning_rate=1.5e-3,
             warmup=200,
             label_smoothing=0.1,
-            validate_every=250,
+            validate_every=225,
         ),
         evaluation=EvaluationConfig(must_beat=("copy_source",)),
     )

@@ -89,8 +89,9 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     corpus = corpus_stage(
         recipe.corpus, recipe.cleaning, recipe.splits, fields=family.fields, root=root, downloads=folder
     )
-    text_fields = [name for name in family.fields if name != "label"]
-    tokenizer = tokenizer_stage(corpus, recipe.tokenizer, fields=text_fields, template=family.template, root=root)
+    tokenizer = tokenizer_stage(
+        corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
+    )
     tokens = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=root)
     curve: list[tuple[int, dict[str, float]]] = []
     training = training_stage(

@@ -35,7 +35,7 @@ def stream(length: int) -> np.ndarray:
 def test_a_stream_within_one_window_is_the_sum_over_its_tokens() -> None:
     ids = stream(20)
     subject = predictor(64)
-    nats, tokens = _score(subject, ids)
+    nats, tokens = _score(subject, ids, window=64)
     with torch.inference_mode():
         logs = subject.model(torch.from_numpy(ids[None, :-1].astype(np.int64))).log_softmax(-1)[0]
     expected = -sum(logs[place, token].item() for place, token in enumerate(ids[1:]) if token != 1)
@@ -45,12 +45,21 @@ def test_a_stream_within_one_window_is_the_sum_over_its_tokens() -> None:
 
 @pytest.mark.parametrize("length", [17, 33, 64, 100, 101, 257])
 def test_every_token_but_the_start_tokens_is_counted_once_whatever_the_length(length: int) -> None:
-    _, tokens = _score(predictor(16), stream(length))
+    _, tokens = _score(predictor(16), stream(length), window=16)
     assert tokens == length - 2
 
 
 def test_a_model_that_knows_nothing_scores_the_uniform_distribution() -> None:
     subject = predictor(16)
     torch.nn.init.zeros_(subject.model.embedding.weight)
-    nats, tokens = _score(subject, stream(100))
+    nats, tokens = _score(subject, stream(100), window=16)
     assert nats / tokens == pytest.approx(math.log(VOCABULARY), rel=1e-6)
+
+
+def test_a_short_window_scores_as_a_model_that_holds_no_more_would() -> None:
+    # The positions beyond the window exist in the model, but were never trained: they must not be used.
+    ids = stream(100)
+    long, short = predictor(64), predictor(16)
+    long.model.load_state_dict(short.model.state_dict())
+    assert _score(long, ids, window=16) == pytest.approx(_score(short, ids, window=16), rel=1e-6)
+    assert _score(long, ids, window=64)[0] != pytest.approx(_score(long, ids, window=16)[0], rel=1e-6)
