@@ -19,6 +19,8 @@ from llm.splits import SPLITS, SplitConfig, split_of
 from llm.stages import Stage, StageSpec, run_stage
 
 _STAGE_VERSION = 2
+# Files that an error lists by name.
+_NAMED = 3
 
 
 def corpus_stage(
@@ -58,7 +60,7 @@ def corpus_stage(
         records = track(corpus.records(config, downloads=downloads), label=f"corpus {config.source}")
         kept = clean(_only(fields, records), cleaning, steps=corpus.steps(config), counts=counts)
         sizes = _write(kept, splits, folder=folder)
-        _check_not_empty(counts, sizes, source=config.source)
+        _check_not_empty(counts, sizes, source=config.source, files=sorted(corpus.content(config)))
         return {
             "source": config.source,
             "origin": corpus.origin(config),
@@ -123,9 +125,14 @@ def _write(records: Iterable[Record], splits: SplitConfig, *, folder: Path) -> d
     return sizes
 
 
-def _check_not_empty(counts: CleaningCounts, sizes: Mapping[str, _SplitSize], *, source: str) -> None:
+def _check_not_empty(
+    counts: CleaningCounts, sizes: Mapping[str, _SplitSize], *, source: str, files: Sequence[str]
+) -> None:
     if counts.read == 0:
-        raise CorpusError(f"the corpus {source!r} is empty", remedy="give it files that hold text")
+        named = ", ".join(files[:_NAMED]) + (f" and {len(files) - _NAMED} more" if len(files) > _NAMED else "")
+        raise CorpusError(
+            f"the corpus {source!r} is empty: no record in {named}", remedy="give it files that hold text"
+        )
     if counts.kept == 0:
         dropped = ", ".join(f"{name} {count}" for name, count in counts.dropped.items() if count)
         raise CorpusError(

@@ -110,7 +110,7 @@ def test_a_source_without_the_needed_field_is_a_config_error(tmp_path: Path) -> 
 
 
 def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="the corpus 'local_files' is empty"):
+    with pytest.raises(CorpusError, match=r"the corpus 'local_files' is empty: no record in .*\.jsonl"):
         ingest(topics(tmp_path, []), tmp_path)
 
 
