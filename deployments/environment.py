@@ -17,6 +17,7 @@ from llm.errors import StageError
 from llm.home import HOME_VARIABLE, home
 
 SERVERS_FILE = "servers.json"
+HEARTBEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 _PROBE_TIMEOUT_S = 2.0
 
 
@@ -66,7 +67,7 @@ def defaults(folder: Path) -> dict[str, str]:
         # Results hold paths and numbers only; the default would pickle them.
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         # With the default of 180 s a run whose runner died counts as running for nine minutes.
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        HEARTBEAT_VARIABLE: "30",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "TOKENIZERS_PARALLELISM": "false",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deployments.environment import SERVERS_FILE, answers
+from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.processes import ChildProcess, ServerError, tail, terminable
 from llm.files import write_json
 from llm.home import home
@@ -193,6 +193,9 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
     off = dict.fromkeys(("UI", "SERVICES_SCHEDULER", "SERVICES_LATE_RUNS"), "false")
     settings = {f"PREFECT_SERVER_{name}_ENABLED": value for name, value in off.items()}
     os.environ[API_VARIABLE] = f"{ports.prefect_url}/api"
+    # Heartbeats tell a server that its runs live; this one ends with its only run, and a heartbeat that it was too busy
+    # to take has kept a night waiting for a minute.
+    os.environ.pop(HEARTBEAT_VARIABLE, None)
     server = prefect_server(ports, {**os.environ, **settings}, log="prefect-embedded")
     try:
         yield lambda: wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), server)
