@@ -188,14 +188,8 @@ def _presets() -> dict[str, Recipe]:
         "smoke": smaller(quick),
         "quick": quick,
         "standard": quick.vary(
-            model={"width": 320, "heads": 5, "kv_heads": 5, "layers": 6, "feed_forward": 864, "dropout": 0.2},
-            training={
-                "steps": 12000,
-                "batch_tokens": 2048,
-                "context": 256,
-                "learning_rate": 1e-3,
-                "validate_every": 500,
-            },
+            model={"width": 256, "layers": 6, "feed_forward": 688, "dropout": 0.2},
+            training={"steps": 5000, "batch_tokens": 2048, "warmup": 400, "validate_every": 250},
             evaluation={"must_beat": ("trigram", "kneser_ney")},
         ),
     }
