@@ -62,7 +62,8 @@ class Predictor:
         if isinstance(texts, str):
             raise InputError("predict takes a list of texts, not one text", remedy="write predict([text])")
         config = parse_config(self.family.params, params, where=f"parameters of {self.family.name}")
-        for number, (text, ids) in enumerate(zip(texts, self.tokenizer.encode_batch(texts), strict=True)):
+        read = self.tokenizer.encode_batch(self.family.prepare(texts))
+        for number, (text, ids) in enumerate(zip(texts, read, strict=True)):
             if len(ids) > self.max_positions:
                 raise InputError(
                     f"text {number} ({text[:40]!r}...) has {len(ids)} tokens, and the model takes {self.max_positions}",

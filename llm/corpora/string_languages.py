@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -15,10 +14,10 @@ from pydantic import Field, field_validator
 from llm.corpora.base import LABEL, Record, SourceConfig, Step, short_hash
 from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, without_references
 from llm.corpora.package_archive import PackageArchive
+from llm.placeholders import PLACEHOLDER
 
 # European languages in Latin script that have thousands of strings; the script alone would give the others away.
 _LANGUAGES = "cs da de en es et fi fr hu it lt nb nl pl pt ro sk sl sv tr"
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _FEWEST_LETTERS = 2
 
 
@@ -77,7 +76,7 @@ class StringLanguages:
 
 def _with_letters(records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
-        outside = _PLACEHOLDER.sub("", record.fields["text"])
+        outside = PLACEHOLDER.sub("", record.fields["text"])
         if sum(character.isalpha() for character in outside) >= _FEWEST_LETTERS:
             yield record
 

@@ -91,6 +91,9 @@ class Family(Protocol):
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
         """Summed loss of a batch."""
 
+    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
+        """What the tokenizer reads of inputs; most often the inputs."""
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """Inputs for the predictions that are shown to people and repeated by the gate."""
 

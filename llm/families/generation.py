@@ -96,6 +96,10 @@ class Generation:
         total = F.cross_entropy(scores.flatten(0, 1), labels, reduction="sum", label_smoothing=label_smoothing)
         return LossSum(total, int(labels.numel()))
 
+    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
+        """As they are."""
+        return texts
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """The first lines of the first texts."""
         return ["".join(row["text"].splitlines(keepends=True)[:_PROMPT_LINES]) for row in rows[:count]]

@@ -25,6 +25,7 @@ from llm.decoding.steps import EncoderDecoderSteps
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
@@ -63,8 +64,12 @@ class Translation:
         return _presets()
 
     def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
-        """Columns "source" and "target", each text closed by </s>."""
-        columns = {field: TokenColumn.encoded([row[field] for row in rows], tokenizer) for field in self.fields}
+        """Columns "source" and "target", each text closed by </s>; the source's placeholders are numbered in both."""
+        names = [names_in(row["source"]) for row in rows]
+        columns = {}
+        for field in self.fields:
+            texts = [numbered(row[field], known) for row, known in zip(rows, names, strict=True)]
+            columns[field] = TokenColumn.encoded(texts, tokenizer)
         return TokenTable(columns=columns)
 
     def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
@@ -99,16 +104,24 @@ class Translation:
         total = F.cross_entropy(scores.float(), batch["labels"], reduction="sum", label_smoothing=label_smoothing)
         return LossSum(total, int(batch["labels"].numel()))
 
+    def prepare(self, texts: Sequence[str]) -> Sequence[str]:
+        """With numbered placeholders, as in training."""
+        return [numbered(text, names_in(text)) for text in texts]
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """The first sources."""
         return [row["source"] for row in rows[:count]]
 
     def answer(self, predictor: Predictor, texts: Sequence[str], params: SearchConfig) -> list[Answer]:
-        """Translations, the longest sources first so that a batch holds little padding."""
+        """Translations, the longest sources first so that a batch holds little padding.
+
+        The model sees numbered placeholders; the answers hold their names.
+        """
         model = predictor.model
         assert isinstance(model, EncoderDecoderModel)
         longest = predictor.max_positions
-        ids = [np.asarray(row[:longest], dtype=np.int32) for row in predictor.tokenizer.encode_batch(texts)]
+        sources = predictor.tokenizer.encode_batch(self.prepare(texts))
+        ids = [np.asarray(row[:longest], dtype=np.int32) for row in sources]
         answers: list[Answer] = [""] * len(ids)
         batches = chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS)
         for batch in track(batches, label="translating"):
@@ -116,7 +129,7 @@ class Translation:
             steps = EncoderDecoderSteps(model, source, source != PAD_ID, start_id=PAD_ID)
             written = search(steps, params, eos_id=EOS_ID, pad_id=PAD_ID)
             for row, text in zip(batch, predictor.tokenizer.decode_batch(written), strict=True):
-                answers[row] = text
+                answers[row] = named(text, names_in(texts[row]))
         return answers
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm.errors import InputError
-
-PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+from llm.placeholders import PLACEHOLDER
 
 
 @dataclass(frozen=True)
