@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm.config import Config
 from llm.errors import CorpusError, InputError, ModelFolderError
@@ -25,9 +26,16 @@ SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
+# Glued to the last token of a word, as subword-nmt and CLIP do. No token can spell it otherwise: the regex that cuts
+# texts into words keeps "<", "/" and ">" apart from letters.
+WORD_END = "</w>"
+
 # Enough for every core to be busy, few enough that the encodings (larger than their ids) never fill the memory.
 _BATCH = 2048
 _STAGE_VERSION = 2
+
+# One character for each byte that can end a word in UTF-8: ASCII, and the continuation bytes.
+_LAST_BYTES = [chr(code) for code in (*range(0x80), *range(0x80, 0xC0))]
 
 
 class TokenizerConfig(Config):
@@ -37,7 +45,17 @@ class TokenizerConfig(Config):
     prefix_space: bool = Field(
         False, description="put a space before the text, so that its first word is the same tokens as elsewhere"
     )
+    word_ends: bool = Field(
+        False, description="mark the token that ends a word, so that endings are known as such; needs 452 entries"
+    )
     minimum_frequency: int = Field(2, ge=1, description="a pair seen less often than this is never merged")
+
+    @model_validator(mode="after")
+    def _holds_marked_bytes(self) -> TokenizerConfig:
+        fewest = len(SPECIAL_TOKENS) + 256 + len(_LAST_BYTES)
+        if self.word_ends and self.vocabulary < fewest:
+            raise ValueError(f"vocabulary ({self.vocabulary}) must be at least {fewest} with word_ends")
+        return self
 
 
 class TextTokenizer:
@@ -117,12 +135,20 @@ class TextTokenizer:
             parts[numbers[left + right]] = (numbers[left], numbers[right])
         return parts
 
+    def pieces(self) -> list[str]:
+        """V strings: each token's bytes in byte-level BPE's alphabet (U+0120 is the space), perhaps closed by WORD_END.
+
+        "" for special tokens.
+        """
+        pieces = [""] * self.size
+        for piece, number in self._tokenizer.get_vocab().items():
+            pieces[number] = piece
+        pieces[: len(SPECIAL_TOKENS)] = [""] * len(SPECIAL_TOKENS)
+        return pieces
+
     def word_starts(self) -> NDArray[np.bool_]:
         """(V,): whether a token begins with a space, as the tokens that begin a word do."""
-        starts = np.zeros(self.size, dtype=np.bool_)
-        # Byte-level BPE writes the space as this letter.
-        starts[[number for piece, number in self._tokenizer.get_vocab().items() if piece.startswith("\u0120")]] = True
-        return starts
+        return np.asarray([piece.startswith("\u0120") for piece in self.pieces()], dtype=np.bool_)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text within the template.
@@ -168,18 +194,25 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, *, template: 
     `template` frames every encoded text: "<s> $A </s>" puts a control token on each side.
     """
     _allow_parallelism()
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    marks: dict[str, Any] = {"end_of_word_suffix": WORD_END} if config.word_ends else {}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(**marks))
     # The regex keeps letters apart from punctuation, so no merge can ever spell a special token such as "<s>".
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=config.prefix_space, use_regex=True)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    if config.word_ends:
+        unmark = tokenizers.decoders.Replace(WORD_END, "")
+        tokenizer.decoder = tokenizers.decoders.Sequence([unmark, tokenizer.decoder])
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=config.vocabulary,
         min_frequency=config.minimum_frequency,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
+        **marks,
     )
-    tokenizer.train_from_iterator(iter(texts), trainer=trainer)
+    # The trainer learns marked bytes only from the texts; one that is missing would make words disappear.
+    alphabet = _LAST_BYTES if config.word_ends else []
+    tokenizer.train_from_iterator(chain(alphabet, texts), trainer=trainer)
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single=template,
         special_tokens=[(token, index) for index, token in enumerate(SPECIAL_TOKENS) if token in template.split()],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from llm.errors import CorpusError, InputError, ModelFolderError
 from llm.files import canonical_json, write_jsonl
@@ -44,9 +45,10 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> TextTokenizer:
-    return TextTokenizer(train_tokenizer(SENTENCES, TokenizerConfig(vocabulary=300), template=TEMPLATE))
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "word_ends"])
+def tokenizer(request: pytest.FixtureRequest) -> TextTokenizer:
+    config = TokenizerConfig(vocabulary=520 if request.param else 300, word_ends=request.param)
+    return TextTokenizer(train_tokenizer(SENTENCES, config, template=TEMPLATE))
 
 
 def test_special_tokens_have_the_ids_that_everything_relies_on(tokenizer: TextTokenizer, tmp_path: Path) -> None:
@@ -61,13 +63,43 @@ def test_any_text_comes_back_exactly(tokenizer: TextTokenizer, text: str) -> Non
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+# Code points up to U+07FF, and three that need the lead bytes of longer sequences: all bytes that UTF-8 has.
+ALL_BYTES = "".join(map(chr, range(0x800))) + "\u1000\uffff\U0010ffff"
+
+
 def test_every_byte_can_be_written_by_the_smallest_vocabulary() -> None:
     smallest = TextTokenizer(train_tokenizer(["a"], TokenizerConfig(vocabulary=260), template=TEMPLATE))
     assert smallest.size == 260
-    # Code points up to U+07FF, and three that need the lead bytes of longer sequences: all bytes that UTF-8 has.
-    text = "".join(map(chr, range(0x800))) + "\u1000\uffff\U0010ffff"
-    assert smallest.decode(smallest.encode(text)) == text
-    assert len(smallest.encode(text)) == len(text.encode()) + 2
+    assert smallest.decode(smallest.encode(ALL_BYTES)) == ALL_BYTES
+    assert len(smallest.encode(ALL_BYTES)) == len(ALL_BYTES.encode()) + 2
+
+
+def test_with_word_ends_every_byte_can_end_a_word_in_the_smallest_vocabulary() -> None:
+    smallest = TextTokenizer(train_tokenizer(["a"], TokenizerConfig(vocabulary=452, word_ends=True), template=TEMPLATE))
+    assert smallest.size == 452
+    for text in (ALL_BYTES, *ALL_BYTES):
+        assert smallest.decode(smallest.encode(text)) == text
+    with pytest.raises(ValidationError, match=r"vocabulary \(451\) must be at least 452 with word_ends"):
+        TokenizerConfig(vocabulary=451, word_ends=True)
+
+
+def test_word_ends_tell_a_whole_word_from_the_beginning_of_a_longer_one() -> None:
+    texts = ["on the one onset of an onyx on on"] * 5
+    found = {}
+    for word_ends in (False, True):
+        config = TokenizerConfig(vocabulary=600, word_ends=word_ends)
+        tokenizer = TextTokenizer(train_tokenizer(texts, config, template=TEMPLATE))
+        pieces = tokenizer.pieces()
+        found[word_ends] = [[pieces[i] for i in tokenizer.encode(text)[1:-1]] for text in (" on", " onb")]
+    assert found[False] == [["Ġon"], ["Ġon", "b"]]
+    assert found[True] == [["Ġon</w>"], ["Ġon", "b</w>"]]
+
+
+def test_a_literal_word_end_in_a_text_is_text() -> None:
+    config = TokenizerConfig(vocabulary=700, word_ends=True)
+    tokenizer = TextTokenizer(train_tokenizer(["a </w> b</w> </w></w>"] * 9, config, template=TEMPLATE))
+    for text in ("</w>", "x</w>y", "</w></w> </ w>"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @pytest.mark.parametrize("text", TEXTS)
