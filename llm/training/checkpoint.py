@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from llm.errors import CheckpointError, StageError
 from llm.files import fsync_folder, read_json, sha256_of, write_atomically, write_json
@@ -43,7 +45,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int
+    folder: Path, *, model: nn.Module, optimizers: Sequence[Optimizer], progress: Progress, keep: int
 ) -> None:
     """Write `folder/step-<step>` and delete all but the newest `keep`."""
     name = f"step-{progress.step:08d}"
@@ -51,7 +53,7 @@ def save_checkpoint(
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
-    tensors = _tensors(model, optimizer)
+    tensors = _tensors(model, optimizers)
     write_atomically(temporary / _TENSORS, lambda path: safetensors.torch.save_file(tensors, str(path)))
     state = {"progress": asdict(progress), "sha256": sha256_of(temporary / _TENSORS)}
     write_json(temporary / _STATE, state)
@@ -64,8 +66,8 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Fill model, optimizer and the random state from the newest whole checkpoint; None when there is none.
+def load_newest(folder: Path, *, model: nn.Module, optimizers: Sequence[Optimizer]) -> Progress | None:
+    """Fill model, optimizers and the random state from the newest whole checkpoint; None when there is none.
 
     A damaged checkpoint is passed over with a warning.
     """
@@ -75,7 +77,7 @@ def load_newest(folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimi
         except (CheckpointError, StageError) as error:
             log.warning("checkpoint passed over: %s", error.problem)
             continue
-        _restore(tensors, model, optimizer)
+        _restore(tensors, model, optimizers)
         return progress
     return None
 
@@ -96,21 +98,33 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     return Progress(**state["progress"]), safetensors.torch.load_file(str(tensors))
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _tensors(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
+    for name, parameter, optimizer in _optimized(model, optimizers):
         state = optimizer.state[parameter]
         for moment in _MOMENTS:
             tensors[f"{moment}.{name}"] = state[moment].contiguous()
-        tensors[f"step.{name}"] = state["step"]
+        tensors[f"step.{name}"] = torch.as_tensor(state["step"])
     tensors["random_state"] = torch.get_rng_state()
     return tensors
 
 
-def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
     prefix = "model."
     model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    for name, parameter in model.named_parameters():
+    for name, parameter, optimizer in _optimized(model, optimizers):
         state = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS}
-        optimizer.state[parameter] = state | {"step": tensors[f"step.{name}"]}
+        step = tensors[f"step.{name}"]
+        # AdamW counts its steps in a float tensor, SparseAdam in a Python int.
+        counted = step.to(parameter.device) if step.is_floating_point() else int(step)
+        optimizer.state[parameter] = state | {"step": counted}
     torch.set_rng_state(tensors["random_state"])
+
+
+def _optimized(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, nn.Parameter, Optimizer]]:
+    """Each parameter with its name and its optimizer."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                yield names[id(parameter)], parameter, optimizer

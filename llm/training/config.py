@@ -16,14 +16,18 @@ class TrainingConfig(Config):
     """What the training loop does; everything here is part of a training's identity."""
 
     steps: int = Field(ge=1, description="optimizer steps")
-    batch_tokens: int = Field(ge=1, description="tokens a batch (padding counted), for one forward pass")
+    batch_tokens: int = Field(
+        ge=1, description="tokens a batch (padding counted, subword_dropout not), for one forward pass"
+    )
     accumulation: int = Field(1, ge=1, description="forward passes summed into one optimizer step")
     context: int = Field(ge=2, description="longest training sequence, in tokens; longer ones are cut")
     learning_rate: float = Field(gt=0.0, le=1.0, description="peak learning rate")
     warmup: int = Field(ge=0, description="steps of linear warm-up")
     decay: Literal["linear", "cosine", "constant"] = Field("linear", description="shape of the fall after the warm-up")
-    weight_decay: float = Field(0.01, ge=0.0, le=1.0, description="AdamW's decoupled weight decay, on matrices only")
-    adam_beta2: float = Field(0.98, gt=0.0, lt=1.0, description="AdamW's second-moment decay")
+    weight_decay: float = Field(
+        0.01, ge=0.0, le=1.0, description="AdamW's decoupled decay; on matrices, not on row-wise embeddings"
+    )
+    adam_beta2: float = Field(0.98, gt=0.0, lt=1.0, description="Adam's second-moment decay")
     clip_norm: float = Field(1.0, gt=0.0, description="gradients are scaled down to this norm")
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="probability spread over the wrong classes")
     subword_dropout: float = Field(

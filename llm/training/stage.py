@@ -19,7 +19,7 @@ from llm.tokenizer import TextTokenizer
 from llm.tokens import TokenTable, rows_of
 from llm.training.trainer import Report, Trainer, deterministic
 
-_VERSION = 1
+_VERSION = 2
 _SAMPLES = 20
 
 MODEL_FOLDER = "model"
@@ -71,7 +71,9 @@ def _train(
     # The caller's random state is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model = family.build_model(recipe, train, text_tokenizer).to(pick_device(recipe.training.device))
+        # What is computed for the first weights must not depend on how many threads the caller has.
+        with deterministic(recipe.training.threads):
+            model = family.build_model(recipe, train, text_tokenizer).to(pick_device(recipe.training.device))
         trainer = Trainer(
             family=family,
             model=model,

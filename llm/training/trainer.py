@@ -26,6 +26,7 @@ from llm.progress import track
 from llm.tokens import TokenTable
 from llm.training.checkpoint import Progress, load_newest, save_checkpoint
 from llm.training.config import AUGMENTATIONS, TrainingConfig
+from llm.training.optimizers import gradients, make_optimizers
 from llm.training.precision import choose_precision
 from llm.training.schedule import learning_rate
 
@@ -61,7 +62,7 @@ class Trainer:
         self.folder = folder
         self.report = report
         self.device = next(model.parameters()).device
-        self.optimizer = make_optimizer(model, config)
+        self.optimizers = make_optimizers(model, config)
         self.progress = Progress(precision="")
 
     def run(self) -> Progress:
@@ -70,7 +71,7 @@ class Trainer:
         Raises TrainingError when the loss is not finite or an epoch holds no batch.
         """
         with deterministic(self.config.threads):
-            stored = load_newest(self.folder, model=self.model, optimizer=self.optimizer)
+            stored = load_newest(self.folder, model=self.model, optimizers=self.optimizers)
             self.progress = stored or Progress(precision=choose_precision(self.config.precision, self.device))
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
@@ -107,7 +108,7 @@ class Trainer:
                 save_checkpoint(
                     self.folder,
                     model=self.model,
-                    optimizer=self.optimizer,
+                    optimizers=self.optimizers,
                     progress=progress,
                     keep=config.keep_checkpoints,
                 )
@@ -137,7 +138,8 @@ class Trainer:
 
     def _step(self, batches: Iterator[Batch], rate: float) -> tuple[float, int, float]:
         """One optimizer step: summed loss (nats), targets, gradient norm."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         total, count = 0.0, 0
         for _ in range(self.config.accumulation):
             with self._autocast():
@@ -145,14 +147,15 @@ class Trainer:
             torch.autograd.backward(loss.total)
             total += loss.total.item()
             count += loss.count
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        found = list(gradients(self.model.parameters()))
         # The gradients are of the sum; dividing by the targets of all accumulated batches makes their mean exact.
-        norm = torch.nn.utils.get_total_norm(gradients).item() / count
+        norm = torch.nn.utils.get_total_norm(found).item() / count
         scale = min(1.0, self.config.clip_norm / (norm + 1e-6)) / count
-        torch._foreach_mul_(gradients, scale)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        torch._foreach_mul_(found, scale)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         return total, count, norm
 
     @torch.no_grad()
@@ -245,17 +248,6 @@ class _Window:
         now = time.monotonic()
         seconds, self.lapped = now - self.lapped, now
         return seconds
-
-
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019); weight decay on matrices only, as norms and biases have nothing to shrink."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.adam_beta2), fused=True)
 
 
 @contextmanager
