@@ -66,7 +66,7 @@ def smaller(recipe: Recipe) -> Recipe:
         sizes["kv_heads"] = 2
     return recipe.vary(
         cleaning={"maximum_records": 400},
-        tokenizer={"vocabulary": 400},
+        tokenizer={"vocabulary": 500},
         model=sizes,
         training=training,
         # Ten steps beat nothing: the gate then only asks that the model loads and repeats itself.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm.baselines.base import BaselineData, BaselineResult
+from llm.character_ngrams import character_ngrams
 from llm.errors import CorpusError
 from llm.metrics import classification
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 # Additive smoothing; the best on the validation split is used, of equally good ones the first.
 _ALPHAS = (1.0, 0.1, 0.01, 0.001, 0.0001)
 _CHUNK_TEXTS = 20_000
-# n-grams are hashed into a power of two of buckets: at most 2^20, fewer when there are many labels (8 bytes a cell).
-_MAX_BUCKETS = 1 << 20
-_MAX_CELLS = 1 << 25
 
 
 def score(data: BaselineData) -> BaselineResult:
@@ -79,18 +77,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _vectorizer(labels: int) -> HashingVectorizer:
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    affordable = 1 << (_MAX_CELLS // labels).bit_length() - 1
-    return HashingVectorizer(
-        analyzer="char_wb",
-        ngram_range=(1, 4),
-        lowercase=False,
-        n_features=min(_MAX_BUCKETS, affordable),
-        # Plain counts: naive Bayes multiplies probabilities, one for each occurrence.
-        alternate_sign=False,
-        norm=None,
-    )
+    return character_ngrams(analyzer="char_wb", shortest=1, longest=4, labels=labels)
 
 
 def _count(

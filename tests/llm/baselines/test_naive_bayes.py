@@ -93,8 +93,3 @@ def test_training_texts_that_are_all_blank_are_refused_with_a_remedy(make_data):
     blank = [{"text": "", "label": "a"}, {"text": " ", "label": "b"}]
     with pytest.raises(CorpusError, match=r"train\.jsonl: every text is blank\n.*remedy"):
         naive_bayes.score(make_data({"train": blank, "validation": blank, "test": blank}))
-
-
-@pytest.mark.parametrize(("labels", "buckets"), [(2, 1 << 20), (32, 1 << 20), (100, 1 << 18), (10_000, 1 << 11)])
-def test_many_labels_get_fewer_buckets_so_that_memory_is_bounded(labels, buckets):
-    assert naive_bayes._vectorizer(labels).n_features == buckets
