@@ -16,11 +16,12 @@ from llm.errors import StageError
 from llm.files import read_json, write_json, write_jsonl
 from llm.predictor import Predictor
 from llm.processes import last_line, run_child
+from llm.progress import waiting
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokens import rows_of
 from llm.training.trainer import deterministic
 
-_VERSION = 2
+_VERSION = 3
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
@@ -43,7 +44,8 @@ def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int
         arguments = [part for name, path in folders.items() for part in (name, str(path.resolve()))]
         command = [sys.executable, "-m", "llm.evaluate", *arguments, "--threads", str(threads)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": str(threads)}
-        code, errors = run_child(command, environment=environment, folder=folder, longest=_LONGEST_S)
+        with waiting("scoring the test split"):
+            code, errors = run_child(command, environment=environment, folder=folder, longest=_LONGEST_S)
         if code != 0:
             raise StageError(
                 f"{model}: cannot be scored: {last_line(errors)}", remedy="see the message; the champion is untouched"
