@@ -4,50 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
-import yaml
+from terminal import TIMEOUT_S, Terminal
 
 from llm.recipe import Recipe
 
 pytestmark = pytest.mark.slow
-
-_TIMEOUT_S = 900
-
-
-class Terminal:
-    """Runs `nightshift` in a home of its own."""
-
-    def __init__(self, home: Path, recipe: Recipe) -> None:
-        home.mkdir()
-        self.config = home / "toy.yaml"
-        self.config.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-        outside = ("PREFECT_", "MLFLOW_", "NIGHTSHIFT_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
-        self.environment = kept | {"NIGHTSHIFT_HOME": str(home)}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "deployments.cli", *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # As in a terminal, where Ctrl-C reaches the whole process group.
-            process_group=0,
-        )
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        output, errors = process.communicate(timeout=_TIMEOUT_S)
-        return process.returncode, output, errors
-
-    def train(self, *options: str) -> tuple[int, str, str]:
-        return self.run("run", "classification", "--preset", "smoke", "--config", str(self.config), *options)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +95,7 @@ def test_ctrl_c_in_a_training_ends_it_with_130_and_leaves_no_process(terminal: T
             break
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=_TIMEOUT_S)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors

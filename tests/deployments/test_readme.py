@@ -1,0 +1,122 @@
+"""Every snippet and every `nightshift` command of the README runs; on toy corpora, with the smoke preset and few steps.
+
+`make` targets and scripts are looked up only: continuous integration runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from terminal import Terminal
+
+from llm.families import FAMILIES, load_family
+from llm.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Never ends by itself; test_up.py runs it.
+ELSEWHERE = {"nightshift up"}
+
+_WORDS = ["house", "river", "stone", "cloud", "bridge", "garden", "window", "morning"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The lines of the shell blocks, and the commands within sentences, without their comments."""
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    inline = re.findall(r"`(nightshift run [^`]+)`", README)
+    return [re.sub(r"\s+#.*", "", line) for line in [*lines, *inline] if line]
+
+
+def test_the_readme_shows_commands_of_every_kind() -> None:
+    found = commands()
+    assert {"make run", "make test", "nightshift up", "nightshift models", ".ci/run"} <= set(found)
+    assert sum(command.startswith("nightshift ") for command in found) >= 6
+    assert len(blocks("python")) == 2
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith("nightshift")])
+def test_a_command_about_the_checkout_exists(command: str) -> None:
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        dry = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert dry.returncode == 0, dry.stderr
+        assert dry.stdout.strip()
+    else:
+        assert os.access(ROOT / program, os.X_OK)
+
+
+def _row(family: str, number: int) -> dict[str, str]:
+    sentence = " ".join(_WORDS[(number * step + step) % len(_WORDS)] for step in (1, 3, 5)) + f" {number}"
+    rows = {
+        "generation": {"text": "\n".join([sentence] * 20)},
+        "translation": {"source": sentence, "target": sentence.upper()},
+        "classification": {"text": sentence, "label": "even" if number % 2 else "odd"},
+    }
+    return rows[family]
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe) -> Terminal:
+    """A home with a champion of each family, and the files that the README's own example names."""
+    terminal = Terminal(tmp_path_factory.mktemp("readme") / "home", toy_recipe)
+    for name in FAMILIES:
+        rows = terminal.folder / f"{name}.jsonl"
+        rows.write_text("".join(json.dumps(_row(name, number)) + "\n" for number in range(200)))
+        fields = load_family(name).fields
+        corpus = {"source": "local_files", "format": "jsonl", "paths": [str(rows)], "columns": {f: f for f in fields}}
+        config = terminal.folder / f"{name}.yaml"
+        options = {"corpus": corpus, "splits": {"validation": 0.2, "test": 0.2}, "training": {"context": 32}}
+        config.write_text(yaml.safe_dump(options))
+        code, _, errors = terminal.run("run", name, "--preset", "smoke", "--config", str(config))
+        assert code == 0, errors
+    [support] = [block for block in blocks("yaml") if block.startswith("# support.yaml")]
+    (terminal.folder / "support.yaml").write_text(support)
+    (terminal.folder / "tickets").mkdir()
+    tickets = "".join(f"{_row('classification', n)['text']},team {n % 2}\n" for n in range(200))
+    (terminal.folder / "tickets" / "may.csv").write_text("body,team\n" + tickets)
+    return terminal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("nightshift") and c not in ELSEWHERE])
+def test_a_command_of_nightshift_does_what_it_should(terminal: Terminal, command: str) -> None:
+    _, *arguments = shlex.split(command)
+    if arguments[0] == "run":
+        # The same command in seconds: a later option wins.
+        arguments = [*arguments, "--preset", "smoke", "--set", "training.steps=10", "--set", "training.warmup=2"]
+        if "--config" not in arguments:
+            arguments += ["--config", str(terminal.folder / f"{arguments[1]}.yaml")]
+    code, output, errors = terminal.run(*arguments)
+    assert code == 0, errors
+    assert output.strip()
+
+
+@pytest.mark.slow
+def test_the_snippets_for_pulling_a_model_run_one_after_the_other(terminal: Terminal) -> None:
+    code = "\n".join(blocks("python"))
+    address = re.search(r"sqlite:////\S+?mlflow\.db", code)
+    assert address is not None
+    code = code.replace(address[0], f"sqlite:///{terminal.home}/mlflow/mlflow.db")
+    ending = "\nassert len(tokenizer) == model.config.vocab_size\nprint(type(model).__name__)"
+    pulled = subprocess.run(
+        [sys.executable, "-c", code + ending],
+        cwd=terminal.folder,
+        env=terminal.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    assert pulled.stdout.split()[-1] == "PegasusForConditionalGeneration"
