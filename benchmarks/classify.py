@@ -1,0 +1,149 @@
+"""Classification of standard sets, ours beside TF-IDF and logistic regression on the same split; one JSON line.
+
+Sets: SST-2 (2 labels), TREC-6 (6), AG News (4, of which 10,001 rows to train on). Each model is chosen on the dev split
+(cut out of train where a set has none) and reads the test split once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm.families.classification import Classification
+from llm.predictor import Predictor
+from llm.recipe import Recipe
+from llm.splits import SPLITS
+from llm.tokenizer import TextTokenizer, train_tokenizer
+from llm.training.trainer import Trainer
+
+Row = dict[str, str]
+# Every so many training rows go to dev where a set has none: 10 %.
+_DEV_EVERY = 10
+_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of a set, and which column holds the label."""
+
+    train: str
+    test: str
+    dev: str | None = None
+    label: str = "label"
+
+
+SETS = {
+    "sst2": Source(train="sst2/train.tsv", dev="sst2/dev.tsv", test="sst2/test.tsv"),
+    "trec6": Source(train="trec6/train.tsv", test="trec6/test.tsv", label="coarse"),
+    "agnews": Source(train="agnews/train10k.tsv", test="agnews/test.tsv"),
+}
+
+
+def read(folder: Path, source: Source) -> dict[str, list[Row]]:
+    """Rows by split; training texts that are also in the test split are left out."""
+    splits = {
+        name: _rows(folder / path, source.label) for name, path in (("train", source.train), ("test", source.test))
+    }
+    held_out = {row["text"] for row in splits["test"]}
+    splits["train"] = [row for row in splits["train"] if row["text"] not in held_out]
+    if source.dev is not None:
+        splits["validation"] = _rows(folder / source.dev, source.label)
+    else:
+        splits["validation"] = splits["train"][::_DEV_EVERY]
+        splits["train"] = [row for number, row in enumerate(splits["train"]) if number % _DEV_EVERY]
+    return splits
+
+
+def _rows(path: Path, label: str) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [{"text": row["text"], "label": row[label]} for row in rows]
+
+
+def tfidf_regression(splits: dict[str, list[Row]]) -> dict[str, float]:
+    """Accuracy (percent) of logistic regression over TF-IDF of words and word pairs; strength chosen on dev."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    started = time.monotonic()
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, tokenizer=str.split, token_pattern=None)
+    train = vectorizer.fit_transform([row["text"] for row in splits["train"]])
+    labels = [row["label"] for row in splits["train"]]
+
+    def accuracy(model: Any, split: str) -> float:
+        rows = splits[split]
+        return 100 * float(model.score(vectorizer.transform([r["text"] for r in rows]), [r["label"] for r in rows]))
+
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, labels) for strength in _STRENGTHS]
+    best = max(models, key=lambda model: accuracy(model, "validation"))
+    return {
+        "validation": accuracy(best, "validation"),
+        "test": accuracy(best, "test"),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def ours(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> dict[str, float]:
+    """Accuracy (percent) of a recipe trained from nothing."""
+    started = time.monotonic()
+    family = Classification()
+    texts = [row["text"] for row in splits["train"]]
+    tokenizer = TextTokenizer(train_tokenizer(texts, recipe.tokenizer, template=family.template))
+    together = family.tokenize([row for split in SPLITS for row in splits[split]], tokenizer)
+    train_rows, dev_rows = len(splits["train"]), len(splits["validation"])
+    train, dev = together.slice(0, train_rows), together.slice(train_rows, train_rows + dev_rows)
+    torch.manual_seed(recipe.training.seed)
+    model = family.build_model(recipe, train, tokenizer)
+    trainer = Trainer(
+        family=family,
+        model=model,
+        train=train,
+        validation=dev,
+        config=recipe.training,
+        folder=folder,
+        report=lambda *_: None,
+    )
+    trainer.run()
+    predictor = Predictor(family=family, model=model, tokenizer=tokenizer, description={})
+    return {
+        "validation": family.evaluate(predictor, splits["validation"]).metrics["accuracy"],
+        "test": family.evaluate(predictor, splits["test"]).metrics["accuracy"],
+        "seconds": time.monotonic() - started,
+    }
+
+
+def small_recipe(**training: Any) -> Recipe:
+    """The quick preset, for some thousand sentences in place of some hundred thousand strings."""
+    options = {"steps": 1500, "batch_tokens": 1024, "warmup": 100, "validate_every": 100, "patience": 5}
+    return Classification().presets()["quick"].vary(training=options | {"word_crop": 0.0} | training)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one JSON line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds sst2/, trec6/ and agnews/")
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=list(SETS), help="which sets")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the training")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    options = parser.parse_args(arguments)
+    results = {}
+    for name in options.sets:
+        splits = read(options.data, SETS[name])
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = small_recipe(seed=options.seed, threads=options.threads)
+            found = {"ours": ours(splits, recipe, Path(folder)), "tfidf_regression": tfidf_regression(splits)}
+        results[name] = {who: {key: round(value, 2) for key, value in row.items()} for who, row in found.items()}
+    print(json.dumps({"benchmark": "classify", "results": results}))
+
+
+if __name__ == "__main__":
+    main()
