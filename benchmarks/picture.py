@@ -20,7 +20,7 @@ from llm.stages import Stage, open_stage
 from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
 
 _SAMPLES = 3
-_WIDTH = 46
+_WIDTH = 40
 
 
 def newest_trainings(root: Path) -> dict[str, Stage]:
