@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,15 +28,17 @@ def parse_config(kind: type[C], values: Mapping[str, Any], *, where: str) -> C:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise config_error(error, kind=kind, where=where) from None
+        raise config_error(error, kind=kind, values=values, where=where) from None
 
 
-def config_error(error: ValidationError, *, kind: type[BaseModel], where: str) -> ConfigError:
-    """One ConfigError for all that pydantic found."""
+def config_error(
+    error: ValidationError, *, kind: type[BaseModel], values: Mapping[str, Any], where: str
+) -> ConfigError:
+    """One ConfigError for all that pydantic found in `values`."""
     lines = []
     remedies = []
     for found in error.errors(include_url=False):
-        field = ".".join(str(part) for part in found["loc"])
+        field = ".".join(_option(found["loc"], values))
         message = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
             lines.append(f"{where}: there is no option {field!r}")
@@ -60,11 +62,33 @@ def _suggestion(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     return f"remove {wrong!r}; the options here are {', '.join(known) or 'documented in the README'}"
 
 
+def _option(location: tuple[int | str, ...], values: Any) -> list[str]:
+    """The option as a user writes it: pydantic puts in which kind of a union it chose, as in corpus.plays.paths."""
+    parts = []
+    for part in location[:-1]:
+        if isinstance(values, Mapping):
+            if part not in values and part in list(values.values()):
+                continue
+            values = values.get(part)
+        else:
+            values = values[part] if isinstance(values, Sequence) and isinstance(part, int) else None
+        parts.append(str(part))
+    return [*parts, *(str(part) for part in location[-1:])]
+
+
 def _known_fields(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    current: type[BaseModel] = kind
+    current: Any = kind
     for part in location:
-        field = current.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        current = field.annotation
-    return sorted(current.model_fields)
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[str(part)].annotation
+        else:
+            current = _of_kind(current, part)
+    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _of_kind(union: Any, tag: int | str) -> Any:
+    """What a list holds, or the member of a union of configs whose discriminator says `tag`; None: there is none."""
+    members = [member for member in get_args(union) if isinstance(member, type) and issubclass(member, BaseModel)]
+    if isinstance(tag, int):
+        return members[0] if members else None
+    return next((one for one in members if tag in [field.default for field in one.model_fields.values()]), None)

