@@ -71,12 +71,11 @@ def test_a_word_read_once_says_much_where_words_foretell_the_label_and_little_wh
     words = [f"{chr(97 + a)}{chr(97 + b)}" for a in range(26) for b in range(26)]
     texts = [words[number] for number in np.concatenate([draw.integers(1, 676, size=1500), [0]])]
     byword = np.array([words.index(text) % 2 for text in texts])
+    config = TokenizerConfig(vocabulary=3000, word_ends=True, minimum_frequency=1)
+    fresh = TextTokenizer(train_tokenizer(texts, config, template="<s> $A </s>"))
+    _, once, _ = fresh.encode("aa")
     for labels, lowest, highest in ((byword, 1.0, 99.0), (draw.integers(0, 2, size=1501), 0.0, 0.1)):
-        fresh = TextTokenizer(
-            train_tokenizer(texts, TokenizerConfig(vocabulary=2000, word_ends=True), template="<s> $A </s>")
-        )
         evidence = label_evidence(column(fresh, texts), labels, fresh, labels=2)
-        [once] = fresh.encode("aa")[1:-1][-1:]
         assert lowest <= abs(evidence[once, 0] - evidence[once, 1]) <= highest
 
 
