@@ -19,7 +19,7 @@ from llm.processes import last_line, run_child
 from llm.progress import waiting
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokens import rows_of
-from llm.training.trainer import deterministic
+from llm.training.machine import deterministic
 
 _VERSION = 3
 _LONGEST_S = 3600.0

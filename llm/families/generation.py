@@ -24,6 +24,7 @@ from llm.decoding.steps import DecoderOnlySteps
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
 from llm.model.config import DecoderConfig
 from llm.model.decoder import DecoderModel
+from llm.model.loss import projected_cross_entropy
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
@@ -91,9 +92,9 @@ class Generation:
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
         """Cross-entropy over all positions."""
-        scores = model(batch["ids"]).float()
-        labels = batch["labels"].flatten()
-        total = F.cross_entropy(scores.flatten(0, 1), labels, reduction="sum", label_smoothing=label_smoothing)
+        assert isinstance(model, DecoderModel)
+        states, labels = model.states(batch["ids"]).flatten(0, 1), batch["labels"].flatten()
+        total = projected_cross_entropy(states, model.embedding.weight, labels, label_smoothing=label_smoothing)
         return LossSum(total, int(labels.numel()))
 
     def prepare(self, texts: Sequence[str]) -> Sequence[str]:

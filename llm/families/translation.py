@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
 
 from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import bucketed, chunks, pad
@@ -25,6 +24,7 @@ from llm.decoding.steps import EncoderDecoderSteps
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.model.loss import projected_cross_entropy
 from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.progress import track
@@ -100,8 +100,12 @@ class Translation:
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float) -> LossSum:
         """Cross-entropy over the real target tokens; no product is spent on padding's scores."""
-        scores = model(batch["source"], batch["target"], source_mask=batch["source_mask"], select=batch["select"])
-        total = F.cross_entropy(scores.float(), batch["labels"], reduction="sum", label_smoothing=label_smoothing)
+        assert isinstance(model, EncoderDecoderModel)
+        states = model.states(
+            batch["source"], batch["target"], source_mask=batch["source_mask"], select=batch["select"]
+        )
+        labels = batch["labels"]
+        total = projected_cross_entropy(states, model.embedding.weight, labels, label_smoothing=label_smoothing)
         return LossSum(total, int(batch["labels"].numel()))
 
     def prepare(self, texts: Sequence[str]) -> Sequence[str]:

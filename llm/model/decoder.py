@@ -5,13 +5,13 @@ Shapes: B batch, T length, D model width, H heads, d = D / H, V vocabulary. Mask
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from llm.model.cache import KeyValueCache
 from llm.model.config import DecoderConfig
 from llm.model.layers import Block, BlockSizes, BlockSwitches, Rotary, causal_mask, initialise, make_norm
 from llm.model.positions import rotary_table
+from llm.model.products import multiply
 
 LLAMA = BlockSwitches(norm="rms", norm_place="pre", norm_epsilon=1e-6, feed_forward="swiglu", bias=False)
 
@@ -54,6 +54,17 @@ class DecoderModel(nn.Module):
 
         `mask` (B, past + T) marks the real tokens when prompts are padded on the left; None: all are real.
         """
+        return multiply(self.states(ids, mask=mask, cache=cache, last_only=last_only), self.embedding.weight)
+
+    def states(
+        self,
+        ids: Tensor,
+        *,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """What `forward` makes scores of: (B, T, D), or (B, 1, D) with `last_only`."""
         past = cache.used if cache is not None else 0
         length = ids.shape[1]
         rotary = self._rotary(mask, past=past, length=length)
@@ -64,17 +75,17 @@ class DecoderModel(nn.Module):
             x = block(x, mask=attend, causal=plain and length > 1, rotary=rotary, cache=cache, layer=layer)
         if cache is not None:
             cache.advance(length)
-        x = self.norm(x[:, -1:] if last_only else x)
-        return torch.nn.functional.linear(x, self.embedding.weight)
+        states: Tensor = self.norm(x[:, -1:] if last_only else x)
+        return states
 
     def _rotary(self, mask: Tensor | None, *, past: int, length: int) -> Rotary:
         dtype = self.embedding.weight.dtype
         if mask is None:
             window = slice(past, past + length)
-            return Rotary(self.cosines[window].to(dtype), self.sines[window].to(dtype))
+            return Rotary(self.cosines[window, None].to(dtype), self.sines[window, None].to(dtype))
         # Padding does not count: the first real token has position 0.
         positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, past:]
-        return Rotary(self.cosines[positions][:, None].to(dtype), self.sines[positions][:, None].to(dtype))
+        return Rotary(self.cosines[positions][:, :, None].to(dtype), self.sines[positions][:, :, None].to(dtype))
 
     def new_cache(self, batch: int, length: int) -> KeyValueCache:
         """An empty cache for `batch` rows of at most `length` tokens."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from llm.model.config import EncoderConfig
 from llm.model.layers import Block, BlockSizes, BlockSwitches, initialise, make_norm
+from llm.model.products import Linear
 
 BERT = BlockSwitches(norm="layer", norm_place="post", norm_epsilon=1e-12, feed_forward="gelu", bias=True)
 SEGMENTS = 2  # BERT's two sentences; a classifier of one text only ever uses the first
@@ -31,8 +32,8 @@ class EncoderClassifier(nn.Module):
         self.segments = nn.Embedding(SEGMENTS, config.width)
         self.embedding_norm = make_norm(BERT, config.width)
         self.blocks = nn.ModuleList(Block(BERT, sizes) for _ in range(config.layers))
-        self.pooler = nn.Linear(config.width, config.width)
-        self.classifier = nn.Linear(config.width, len(self.labels))
+        self.pooler = Linear(config.width, config.width)
+        self.classifier = Linear(config.width, len(self.labels))
         self.dropout = nn.Dropout(config.dropout)
         initialise(self, residual_layers=config.layers)
         # The classifier starts small: a fresh model then finds all labels about equally likely.

@@ -1,18 +1,18 @@
 """Encoder-decoder for translation: the twin of PegasusForConditionalGeneration.
 
-Shapes: B batch, S source length, T target length, D model width, H heads, N selected positions, V vocabulary.
+Shapes: B batch, S source length, T target length, D model width, H heads, N selected target positions, V vocabulary.
 Masks: True means "attend".
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from llm.model.cache import KeyValueCache
 from llm.model.config import EncoderDecoderConfig
 from llm.model.layers import Block, BlockSizes, BlockSwitches, causal_mask, initialise, make_norm
 from llm.model.positions import sinusoidal_table
+from llm.model.products import multiply
 
 PEGASUS = BlockSwitches(norm="layer", norm_place="pre", norm_epsilon=1e-5, feed_forward="relu", bias=True)
 
@@ -62,13 +62,18 @@ class EncoderDecoderModel(nn.Module):
         memory_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         last_only: bool = False,
-        select: Tensor | None = None,
     ) -> Tensor:
-        """Scores of the next token: target (B, T) -> (B, T, V); (B, 1, V) with `last_only`; (N, V) with `select`.
+        """Scores of the next token: target (B, T) -> (B, T, V); (B, 1, V) with `last_only`.
 
-        `memory_mask` (B, S) marks the real source tokens. `select` (B, T) marks the positions whose scores are
-        wanted: no time goes into those of padding.
+        `memory_mask` (B, S) marks the real source tokens.
         """
+        states = self.target_states(target, memory=memory, memory_mask=memory_mask, cache=cache)
+        return multiply(self.decoder_norm(states[:, -1:] if last_only else states), self.embedding.weight)
+
+    def target_states(
+        self, target: Tensor, *, memory: Tensor, memory_mask: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """What `decode` makes scores of, before the last norm: (B, T, D)."""
         past = cache.used if cache is not None else 0
         length = target.shape[1]
         attend = None if past == 0 else causal_mask(None, past=past, length=length, device=target.device)
@@ -86,18 +91,17 @@ class EncoderDecoderModel(nn.Module):
             )
         if cache is not None:
             cache.advance(length)
-        if last_only:
-            x = x[:, -1:]
-        if select is not None:
-            x = x[select]
-        return torch.nn.functional.linear(self.decoder_norm(x), self.embedding.weight)
+        return x
 
-    def forward(
-        self, source: Tensor, target: Tensor, *, source_mask: Tensor | None = None, select: Tensor | None = None
-    ) -> Tensor:
-        """Scores for training and scoring: `encode`, then `decode`."""
+    def states(self, source: Tensor, target: Tensor, *, source_mask: Tensor | None, select: Tensor) -> Tensor:
+        """What scores are made of where `select` (B, T) is true, (N, D): no time goes into the scores of padding."""
         memory = self.encode(source, mask=source_mask)
-        return self.decode(target, memory=memory, memory_mask=source_mask, select=select)
+        selected: Tensor = self.decoder_norm(self.target_states(target, memory=memory, memory_mask=source_mask)[select])
+        return selected
+
+    def forward(self, source: Tensor, target: Tensor, *, source_mask: Tensor | None = None) -> Tensor:
+        """Scores of the next token, (B, T, V): `encode`, then `decode`."""
+        return self.decode(target, memory=self.encode(source, mask=source_mask), memory_mask=source_mask)
 
     def _embed(self, ids: Tensor, *, past: int) -> Tensor:
         positions = self.positions[past : past + ids.shape[1]].to(self.embedding.weight.dtype)

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from llm.model.cache import KeyValueCache
 from llm.model.config import ModelSizes
-from llm.model.positions import rotate
+from llm.model.fused import rms_norm, rotated_heads, swiglu
+from llm.model.products import Linear
 
-# Keys; up to here plain products are faster than the fused kernel while training on a CPU.
-_SHORT = 128
+# Queries; longer texts go through the fused kernel, which never holds all scores.
+_SHORT = 512
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class BlockSizes:
 
 @dataclass(frozen=True)
 class Rotary:
-    """Cosines and sines for the tokens of this call, each broadcasting to (B, 1, T, d)."""
+    """Cosines and sines for the tokens of this call, each broadcasting to (B, T, 1, d / 2)."""
 
     cosines: Tensor
     sines: Tensor
@@ -78,8 +79,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D)."""
         if x.dtype == torch.float32:
-            # The fused kernel takes half the time of the four steps below.
-            return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+            return rms_norm(x, self.weight, epsilon=self.epsilon)
         single = x.float()
         scaled = single * torch.rsqrt(single.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return self.weight * scaled.to(x.dtype)
@@ -97,16 +97,23 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None
 
     `mask` broadcasts to (B, H, T, S); `causal` lets position t see positions up to t, and excludes a mask.
     """
-    if not torch.is_grad_enabled() or queries.is_cuda or keys.shape[2] > _SHORT:
+    if not _plain_is_faster(queries):
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal)
-    # While training on short texts, the fused CPU kernel's backward pass takes 2 to 9 times as long as plain products.
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
     if causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        # Added in place: unlike a masked fill, that has no backward pass.
+        scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, float("-inf"))
     mixed: Tensor = scores.softmax(dim=-1).to(values.dtype) @ values
     return mixed
+
+
+def _plain_is_faster(queries: Tensor) -> bool:
+    """While training in bfloat16 on a CPU, the fused kernel's backward pass takes 2 to 9 times as long as products."""
+    if not torch.is_grad_enabled() or queries.is_cuda or queries.shape[2] > _SHORT:
+        return False
+    return queries.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
 
 
 class SelfAttention(nn.Module):
@@ -118,8 +125,8 @@ class SelfAttention(nn.Module):
     def __init__(self, sizes: BlockSizes, *, bias: bool) -> None:
         super().__init__()
         self.sizes = sizes
-        self.query_key_value = nn.Linear(sizes.width, (sizes.heads + 2 * sizes.kv_heads) * sizes.head_width, bias=bias)
-        self.output = nn.Linear(sizes.width, sizes.width, bias=bias)
+        self.query_key_value = Linear(sizes.width, (sizes.heads + 2 * sizes.kv_heads) * sizes.head_width, bias=bias)
+        self.output = Linear(sizes.width, sizes.width, bias=bias)
 
     def forward(
         self,
@@ -134,11 +141,13 @@ class SelfAttention(nn.Module):
         """x (B, T, D) -> (B, T, D). mask broadcasts to (B, H, T, past + T); `causal` only without mask and cache."""
         batch, length, _ = x.shape
         sizes = self.sizes
-        heads = self.query_key_value(x).view(batch, length, -1, sizes.head_width).transpose(1, 2)
-        queries, keys, values = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=1)
-        if rotary is not None:
-            queries = rotate(queries, rotary.cosines, rotary.sines)
-            keys = rotate(keys, rotary.cosines, rotary.sines)
+        heads = self.query_key_value(x).view(batch, length, -1, sizes.head_width)
+        parts = (sizes.heads, sizes.kv_heads, sizes.kv_heads)
+        if rotary is None:
+            split = heads.split(parts, dim=2)
+        else:
+            split = rotated_heads(heads, rotary.cosines, rotary.sines, parts=parts)
+        queries, keys, values = (part.transpose(1, 2) for part in split)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
         if sizes.kv_heads != sizes.heads:
@@ -155,9 +164,9 @@ class CrossAttention(nn.Module):
     def __init__(self, sizes: BlockSizes, *, bias: bool) -> None:
         super().__init__()
         self.sizes = sizes
-        self.query = nn.Linear(sizes.width, sizes.width, bias=bias)
-        self.key_value = nn.Linear(sizes.width, 2 * sizes.width, bias=bias)
-        self.output = nn.Linear(sizes.width, sizes.width, bias=bias)
+        self.query = Linear(sizes.width, sizes.width, bias=bias)
+        self.key_value = Linear(sizes.width, 2 * sizes.width, bias=bias)
+        self.output = Linear(sizes.width, sizes.width, bias=bias)
 
     def forward(
         self, x: Tensor, *, memory: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
@@ -187,15 +196,14 @@ class FeedForward(nn.Module):
         super().__init__()
         self.kind = switches.feed_forward
         inner = 2 * sizes.feed_forward if self.kind == "swiglu" else sizes.feed_forward
-        self.inner = nn.Linear(sizes.width, inner, bias=switches.bias)
-        self.output = nn.Linear(sizes.feed_forward, sizes.width, bias=switches.bias)
+        self.inner = Linear(sizes.width, inner, bias=switches.bias)
+        self.output = Linear(sizes.feed_forward, sizes.width, bias=switches.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D)."""
         hidden = self.inner(x)
         if self.kind == "swiglu":
-            gate, up = hidden.chunk(2, dim=-1)
-            hidden = F.silu(gate) * up
+            hidden = swiglu(hidden)
         elif self.kind == "gelu":
             hidden = F.gelu(hidden)
         else:

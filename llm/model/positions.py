@@ -14,21 +14,14 @@ ROTARY_BASE = 10_000.0
 
 
 def rotary_table(positions: int, head_width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (P, d), of position times frequency (Su et al. 2021, "RoFormer", eq. 15).
+    """Cosines and sines, each (P, d / 2), of position times frequency (Su et al. 2021, "RoFormer", eq. 15).
 
     The halves layout: dimension i turns with dimension i + d / 2, and both have the same angle.
     """
     exponents = torch.arange(0, head_width, 2, dtype=torch.int64).float() / head_width
     frequencies = 1.0 / (ROTARY_BASE**exponents)
     angles = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies[None, :]
-    angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn queries or keys x (B, H, T, d) by tables that broadcast to (B, 1, T, d)."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cosines + torch.cat((-second, first), dim=-1) * sines
 
 
 def sinusoidal_table(positions: int, width: int) -> Tensor:

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from llm.errors import CheckpointError, StageError
 from llm.files import fsync_folder, read_json, sha256_of, write_atomically, write_json
+from llm.model.products import Products
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class Progress:
     """How far a training is: all of its state that is not a tensor."""
 
-    precision: str
+    products: Products  # how matrices are multiplied
     step: int = 0  # optimizer steps done
     epoch: int = 0
     batch: int = 0  # batches done in this epoch

@@ -17,9 +17,10 @@ from llm.recipe import Recipe
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TextTokenizer
 from llm.tokens import TokenTable, rows_of
-from llm.training.trainer import Report, Trainer, deterministic
+from llm.training.machine import deterministic
+from llm.training.trainer import Report, Trainer
 
-_VERSION = 2
+_VERSION = 3
 _SAMPLES = 20
 
 MODEL_FOLDER = "model"
@@ -101,7 +102,7 @@ def _train(
         "steps": progress.step,
         "best_step": progress.best_step,
         "validation_loss": progress.best_loss,
-        "precision": progress.precision,
+        "products": progress.products,
         "training_seconds": round(progress.seconds, 1),
     }
 

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,15 @@ from torch import nn
 from llm.errors import TrainingError
 from llm.families.base import Batch, Family
 from llm.files import write_atomically
+from llm.model.products import products
 from llm.progress import track
 from llm.tokens import TokenTable
+from llm.training.ahead import ahead
 from llm.training.checkpoint import Progress, load_newest, save_checkpoint
 from llm.training.config import AUGMENTATIONS, TrainingConfig
+from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
-from llm.training.precision import choose_precision
+from llm.training.precision import choose_products
 from llm.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
@@ -63,19 +66,20 @@ class Trainer:
         self.report = report
         self.device = next(model.parameters()).device
         self.optimizers = make_optimizers(model, config)
-        self.progress = Progress(precision="")
+        self.progress = Progress(products="float32")
 
     def run(self) -> Progress:
         """Train to the end and leave the best weights in the model.
 
         Raises TrainingError when the loss is not finite or an epoch holds no batch.
         """
-        with deterministic(self.config.threads):
+        with deterministic(self.config.threads), freed_memory_kept():
             stored = load_newest(self.folder, model=self.model, optimizers=self.optimizers)
-            self.progress = stored or Progress(precision=choose_precision(self.config.precision, self.device))
+            self.progress = stored or Progress(products=choose_products(self.config.precision, self.device))
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
-            self._loop()
+            with products(self.progress.products, self.device):
+                self._loop()
             self._load_best()
         return self.progress
 
@@ -83,7 +87,7 @@ class Trainer:
         progress, config = self.progress, self.config
         every = max(1, config.steps // _CURVE_POINTS)
         remaining = range(progress.step, config.steps)
-        batches = self._batches()
+        batches = ahead(self._batches(progress.epoch, progress.batch))
         window = _Window()
         self.model.train()
         for step in track(remaining, label=f"training {self.family.name}"):
@@ -117,33 +121,29 @@ class Trainer:
     def _exhausted(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale
 
-    def _batches(self) -> Iterator[Batch]:
-        """Batches from where the progress stands, epoch after epoch; counts them in the progress."""
-        progress = self.progress
+    def _batches(self, epoch: int, batch: int) -> Iterator[_Placed]:
+        """Batches from a place in the data on, epoch after epoch."""
         while True:
-            plan = self.family.plan(self.train, self.config, seed=self._epoch_seed())
+            plan = self.family.plan(self.train, self.config, seed=self.config.seed * _EPOCH_STRIDE + epoch)
             if not plan:
                 raise TrainingError(
                     f"the train split makes no batch of context {self.config.context}",
                     remedy="give more text, or lower training.context",
                 )
-            for number in range(progress.batch, len(plan)):
-                progress.batch = number + 1
-                yield self._to_device(self.family.collate(self.train, plan[number], self.config))
-            progress.epoch += 1
-            progress.batch = 0
+            for number in range(batch, len(plan)):
+                yield _Placed(epoch, number + 1, self.family.collate(self.train, plan[number], self.config))
+            epoch, batch = epoch + 1, 0
 
-    def _epoch_seed(self) -> int:
-        return self.config.seed * _EPOCH_STRIDE + self.progress.epoch
-
-    def _step(self, batches: Iterator[Batch], rate: float) -> tuple[float, int, float]:
+    def _step(self, batches: Iterator[_Placed], rate: float) -> tuple[float, int, float]:
         """One optimizer step: summed loss (nats), targets, gradient norm."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         total, count = 0.0, 0
         for _ in range(self.config.accumulation):
-            with self._autocast():
-                loss = self.family.loss(self.model, next(batches), label_smoothing=self.config.label_smoothing)
+            placed = next(batches)
+            self.progress.epoch, self.progress.batch = placed.epoch, placed.done
+            batch = self._to_device(placed.batch)
+            loss = self.family.loss(self.model, batch, label_smoothing=self.config.label_smoothing)
             torch.autograd.backward(loss.total)
             total += loss.total.item()
             count += loss.count
@@ -166,8 +166,7 @@ class Trainer:
         plain = self.config.model_copy(update=dict.fromkeys(AUGMENTATIONS, 0.0))
         for rows in self._validation_plan():
             batch = self._to_device(self.family.collate(self.validation, rows, plain))
-            with self._autocast():
-                loss = self.family.loss(self.model, batch, label_smoothing=0.0)
+            loss = self.family.loss(self.model, batch, label_smoothing=0.0)
             total += loss.total.item()
             count += loss.count
         self.model.train()
@@ -218,8 +217,14 @@ class Trainer:
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.precision == "bfloat16")
+
+@dataclass(frozen=True)
+class _Placed:
+    """A batch and where it stands: how many batches of its epoch are done with it."""
+
+    epoch: int
+    done: int
+    batch: Batch
 
 
 class _Window:
@@ -248,16 +253,3 @@ class _Window:
         now = time.monotonic()
         seconds, self.lapped = now - self.lapped, now
         return seconds
-
-
-@contextmanager
-def deterministic(threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads inside; what was set before is restored after."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])

@@ -19,7 +19,8 @@ from llm.predictor import Predictor
 from llm.tokenizer import EOS_ID, TextTokenizer, TokenizerConfig, train_tokenizer
 from llm.tokens import TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
-from llm.training.trainer import Trainer, deterministic
+from llm.training.machine import deterministic
+from llm.training.trainer import Trainer
 
 VOCABULARY = 24
 

@@ -1,0 +1,67 @@
+"""Every way to multiply gives what torch gives, forward and backward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from llm.model.products import Linear, Products, multiply, onednn_works, products, weight_gradient
+
+CPU = torch.device("cpu")
+needs_onednn = pytest.mark.skipif(not onednn_works(), reason="this torch cannot multiply through oneDNN")
+
+
+def gradients(kind: Products, *, bias: bool, outer: int) -> list[torch.Tensor]:
+    """The result and all gradients of one product of (3, 5, 7) with (outer, 7)."""
+    torch.manual_seed(1)
+    layer = Linear(7, outer, bias=bias)
+    x = torch.randn(3, 5, 7, requires_grad=True)
+    with products(kind, CPU):
+        out = layer(x)
+    (out.float() * torch.arange(out.numel()).view(out.shape)).sum().backward()
+    found = [out, x.grad, layer.weight.grad] + ([layer.bias.grad] if bias else [])
+    assert all(tensor is not None for tensor in found)
+    return [tensor for tensor in found if tensor is not None]
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("outer", [4, 9])  # narrower and wider than the input: the weight's gradient takes two ways
+def test_onednn_gives_the_result_and_gradients_of_torch(bias: bool, outer: int) -> None:
+    for expected, found in zip(
+        gradients("float32", bias=bias, outer=outer), gradients("onednn", bias=bias, outer=outer), strict=True
+    ):
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@needs_onednn
+def test_onednn_is_used_inside_the_context_only() -> None:
+    x = torch.ones(2, 3, requires_grad=True)
+    weight = torch.ones(4, 3, requires_grad=True)
+    with products("onednn", CPU):
+        assert "OneDnnProduct" in str(multiply(x, weight).grad_fn.next_functions[0][0].name())
+    assert "OneDnnProduct" not in str(multiply(x, weight).grad_fn)
+
+
+@needs_onednn
+def test_double_precision_is_never_rounded_by_onednn() -> None:
+    x, weight = torch.randn(5, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    with products("onednn", CPU):
+        assert torch.equal(multiply(x, weight), x @ weight.T)
+
+
+def test_bfloat16_products_are_rounded_to_eight_bits_of_mantissa() -> None:
+    expected, found = gradients("float32", bias=True, outer=4)[0], gradients("bfloat16", bias=True, outer=4)[0]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=2**-6, atol=2**-6)
+
+
+@pytest.mark.parametrize("kind", ["float32", pytest.param("onednn", marks=needs_onednn)])
+@pytest.mark.parametrize("outer", [2, 6])
+def test_the_gradient_of_a_weight_is_summed_over_all_rows(kind: Products, outer: int) -> None:
+    torch.manual_seed(2)
+    gradient, x = torch.randn(11, outer), torch.randn(11, 4)
+    with products(kind, CPU):
+        found = weight_gradient(gradient, x)
+    torch.testing.assert_close(found, gradient.T @ x, rtol=1e-5, atol=1e-5)

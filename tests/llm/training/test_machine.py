@@ -1,0 +1,54 @@
+"""A training sets its machine up and leaves it as it was."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import pytest
+import torch
+
+from llm.model.products import onednn_works
+from llm.training.machine import deterministic, freed_memory_kept
+from llm.training.precision import choose_products
+
+
+def test_threads_and_algorithms_are_restored() -> None:
+    before = torch.get_num_threads()
+    with deterministic(before + 1):
+        assert torch.get_num_threads() == before + 1
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def _faults_of_twenty_blocks() -> int:
+    """Pages that the system had to map for twenty tensors of 16 MB, each freed before the next is made."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(4 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_memory_is_found_mapped_by_the_next_tensor() -> None:
+    pages = 16 * 2**20 // resource.getpagesize()
+    with freed_memory_kept():
+        torch.ones(4 << 20)
+        kept = _faults_of_twenty_blocks()
+    assert kept < pages
+    assert _faults_of_twenty_blocks() > 10 * pages
+
+
+def test_a_precision_that_is_named_is_kept() -> None:
+    cpu = torch.device("cpu")
+    assert choose_products("bfloat16", cpu) == "bfloat16"
+    assert choose_products("float32", cpu) in ("float32", "onednn")
+
+
+def test_onednn_is_not_chosen_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.training.precision.onednn_works", lambda: False)
+    assert choose_products("float32", torch.device("cpu")) == "float32"
+    assert isinstance(onednn_works(), bool)
