@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 # Rows are sorted by length after a disturbance of this many tokens: batches differ from epoch to epoch, at the price
 # of a little padding.
 _JITTER = 2.0
+# Rows whose first lengths lie in the same step of so many tokens are sorted by their second.
+_STEP = 2.0
 
 
 def window_starts(total: int, *, context: int, seed: int | None) -> NDArray[np.int64]:
@@ -32,27 +34,40 @@ def window_starts(total: int, *, context: int, seed: int | None) -> NDArray[np.i
     return starts
 
 
-def bucketed(costs: NDArray[np.int64], *, batch_tokens: int, seed: int | None) -> list[NDArray[np.int64]]:
-    """Batches of rows of like cost, each at most `batch_tokens` with padding counted; costs (N,) in tokens.
+def bucketed(lengths: Sequence[NDArray[np.int64]], *, batch_tokens: int, seed: int | None) -> list[NDArray[np.int64]]:
+    """Batches of rows of like lengths, each at most `batch_tokens` with padding counted.
 
-    A row that is dearer than `batch_tokens` makes a batch of its own. Every row is in exactly one batch.
+    `lengths` has one array (N,) in tokens a text of the row: (source, target), or the text alone. A row that is longer
+    than `batch_tokens` makes a batch of its own. Every row is in exactly one batch.
     """
     random = np.random.default_rng(seed) if seed is not None else None
-    keys = costs if random is None else costs + random.uniform(0.0, _JITTER, size=costs.size)
-    order = np.argsort(keys, kind="stable")
+    order = _by_length(lengths, random)
+    sorted_lengths = np.stack([column[order] for column in lengths], axis=1).tolist()
     batches = []
     start = 0
-    longest = 0
-    for end, row in enumerate(order):
-        longest = max(longest, int(costs[row]))
-        if end > start and longest * (end - start + 1) > batch_tokens:
+    longest = [0] * len(lengths)
+    for end, row in enumerate(sorted_lengths):
+        grown = [max(pair) for pair in zip(longest, row, strict=True)]
+        if end > start and sum(grown) * (end - start + 1) > batch_tokens:
             batches.append(order[start:end])
-            start, longest = end, int(costs[row])
+            start, grown = end, row
+        longest = grown
     if start < order.size:
         batches.append(order[start:])
     if random is not None:
         random.shuffle(batches)
     return batches
+
+
+def _by_length(lengths: Sequence[NDArray[np.int64]], random: np.random.Generator | None) -> NDArray[np.int64]:
+    """Row numbers sorted by the last length within steps of the one before it, and so on."""
+    disturbed = [
+        column if random is None else column + random.uniform(0.0, _JITTER, size=column.size) for column in lengths
+    ]
+    keys = [np.floor(column / _STEP) for column in disturbed[:-1]] + disturbed[-1:]
+    # lexsort takes the most important key last.
+    order: NDArray[np.int64] = np.lexsort(keys[::-1])
+    return order
 
 
 def chunks(lengths: Sequence[int], *, rows: int, tokens: int) -> list[list[int]]:

@@ -95,7 +95,7 @@ class Classification:
     def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
         """Buckets of like length."""
         lengths = np.minimum(table.columns["text"].lengths, config.context)
-        return bucketed(lengths, batch_tokens=config.batch_tokens, seed=seed)
+        return bucketed([lengths], batch_tokens=config.batch_tokens, seed=seed)
 
     def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
         """ids (B, S), mask (B, S), labels (B,)."""

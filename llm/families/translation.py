@@ -79,9 +79,9 @@ class Translation:
         return EncoderDecoderModel(recipe.model, tokenizer.size)
 
     def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
-        """Buckets of like source plus target length."""
-        lengths = sum(np.minimum(table.columns[field].lengths, config.context) for field in self.fields)
-        return bucketed(np.asarray(lengths), batch_tokens=config.batch_tokens, seed=seed)
+        """Buckets of like source length and like target length."""
+        lengths = [np.minimum(table.columns[field].lengths, config.context) for field in self.fields]
+        return bucketed(lengths, batch_tokens=config.batch_tokens, seed=seed)
 
     def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
         """source (B, S), target (B, T) shifted right behind <pad>, labels (N,), select (B, T) where labels stand."""

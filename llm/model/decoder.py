@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llm.model.cache import KeyValueCache
 from llm.model.config import DecoderConfig
+from llm.model.dropout import Dropout
 from llm.model.layers import Block, BlockSizes, BlockSwitches, Rotary, causal_mask, initialise, make_norm
 from llm.model.positions import rotary_table
 from llm.model.products import multiply
@@ -30,7 +31,7 @@ class DecoderModel(nn.Module):
         self.embedding = nn.Embedding(vocabulary, config.width)
         self.blocks = nn.ModuleList(Block(LLAMA, self.sizes) for _ in range(config.layers))
         self.norm = make_norm(LLAMA, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         cosines, sines = rotary_table(config.max_positions, self.sizes.head_width)
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)

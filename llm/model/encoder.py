@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llm.model.config import EncoderConfig
+from llm.model.dropout import Dropout
 from llm.model.layers import Block, BlockSizes, BlockSwitches, initialise, make_norm
 from llm.model.products import Linear
 
@@ -34,7 +35,7 @@ class EncoderClassifier(nn.Module):
         self.blocks = nn.ModuleList(Block(BERT, sizes) for _ in range(config.layers))
         self.pooler = Linear(config.width, config.width)
         self.classifier = Linear(config.width, len(self.labels))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         initialise(self, residual_layers=config.layers)
         # The classifier starts small: a fresh model then finds all labels about equally likely.
         for matrix in (self.embedding, self.positions, self.segments, self.classifier):

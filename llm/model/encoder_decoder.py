@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from llm.model.cache import KeyValueCache
 from llm.model.config import EncoderDecoderConfig
+from llm.model.dropout import Dropout
 from llm.model.layers import Block, BlockSizes, BlockSwitches, causal_mask, initialise, make_norm
 from llm.model.positions import sinusoidal_table
 from llm.model.products import multiply
@@ -34,7 +35,7 @@ class EncoderDecoderModel(nn.Module):
             Block(PEGASUS, self.sizes, cross=True) for _ in range(config.decoder_layers)
         )
         self.decoder_norm = make_norm(PEGASUS, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.register_buffer("positions", sinusoidal_table(config.max_positions, config.width), persistent=False)
         initialise(self, residual_layers=config.decoder_layers)
         # Inputs are scaled by sqrt(D), which brings them to unit variance, the size of the position vectors.

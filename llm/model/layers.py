@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from llm.model.cache import KeyValueCache
 from llm.model.config import ModelSizes
+from llm.model.dropout import Dropout
 from llm.model.fused import rms_norm, rotated_heads, swiglu
 from llm.model.products import Linear
 
@@ -224,7 +225,7 @@ class Block(nn.Module):
         self.cross_attention_norm = make_norm(switches, sizes.width) if cross else None
         self.feed_forward = FeedForward(switches, sizes)
         self.feed_forward_norm = make_norm(switches, sizes.width)
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.dropout = Dropout(sizes.dropout)
 
     def forward(
         self,

@@ -11,26 +11,37 @@ from llm.batching import bucketed, chunks, pad, window_starts
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_bucketed_batches_hold_every_row_once_within_the_budget(seed: int | None) -> None:
     costs = np.random.default_rng(7).integers(1, 60, size=500)
-    batches = bucketed(costs, batch_tokens=200, seed=seed)
+    batches = bucketed([costs], batch_tokens=200, seed=seed)
     assert sorted(np.concatenate(batches)) == list(range(500))
     assert all(costs[batch].max() * len(batch) <= 200 for batch in batches)
 
 
 def test_a_row_dearer_than_the_budget_gets_a_batch_of_its_own() -> None:
-    batches = bucketed(np.array([3, 900, 4]), batch_tokens=100, seed=None)
+    batches = bucketed([np.array([3, 900, 4])], batch_tokens=100, seed=None)
     assert [batch.tolist() for batch in batches] == [[0, 2], [1]]
 
 
 def test_buckets_waste_less_than_a_tenth_on_padding() -> None:
     costs = np.random.default_rng(7).integers(4, 60, size=5000)
-    batches = bucketed(costs, batch_tokens=2000, seed=3)
+    batches = bucketed([costs], batch_tokens=2000, seed=3)
     padded = sum(costs[batch].max() * len(batch) for batch in batches)
     assert costs.sum() / padded > 0.9
 
 
+def test_texts_of_two_sides_waste_less_than_a_tenth_though_their_lengths_differ() -> None:
+    random = np.random.default_rng(8)
+    sources = random.integers(5, 40, size=20_000)
+    targets = np.maximum(1, sources + random.integers(-6, 7, size=sources.size))
+    batches = bucketed([sources, targets], batch_tokens=4000, seed=3)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(sources.size))
+    padded = [len(batch) * (sources[batch].max() + targets[batch].max()) for batch in batches]
+    assert max(padded) <= 4000
+    assert (sources.sum() + targets.sum()) / sum(padded) > 0.9
+
+
 def test_the_same_seed_plans_the_same_epoch_and_another_seed_another() -> None:
     costs = np.arange(1, 200)
-    plans = [[batch.tolist() for batch in bucketed(costs, batch_tokens=300, seed=seed)] for seed in (1, 1, 2)]
+    plans = [[batch.tolist() for batch in bucketed([costs], batch_tokens=300, seed=seed)] for seed in (1, 1, 2)]
     assert plans[0] == plans[1]
     assert plans[0] != plans[2]
 
