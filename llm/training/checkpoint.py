@@ -22,12 +22,21 @@ from torch.optim import Optimizer
 from llm.errors import CheckpointError, StageError
 from llm.files import fsync_folder, read_json, sha256_of, write_atomically, write_json
 from llm.model.products import Products
+from llm.training.averaging import WeightAverage
+from llm.training.muon import Muon
 
 log = logging.getLogger(__name__)
 
 _STATE = "state.json"
 _TENSORS = "state.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+# Prefixes of tensors.
+_MODEL, _AVERAGE = "model.", "average."
+# What each optimizer remembers of a parameter.
+_STATES: dict[type[Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.SparseAdam: ("step", "exp_avg", "exp_avg_sq"),
+    Muon: ("momentum",),
+}
 
 
 @dataclass
@@ -41,20 +50,28 @@ class Progress:
     best_step: int = 0
     best_loss: float | None = None  # nats a target on the validation split
     stale: int = 0  # validations since the best
+    targets: int = 0  # predicted so far
     seconds: float = 0.0  # training time so far, over all resumes
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save_checkpoint(
-    folder: Path, *, model: nn.Module, optimizers: Sequence[Optimizer], progress: Progress, keep: int
-) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """Everything that a step changes, and a checkpoint holds."""
+
+    model: nn.Module
+    optimizers: Sequence[Optimizer]
+    average: WeightAverage
+
+
+def save_checkpoint(folder: Path, trained: Trained, *, progress: Progress, keep: int) -> None:
     """Write `folder/step-<step>` and delete all but the newest `keep`."""
     name = f"step-{progress.step:08d}"
     temporary = folder / f".{name}.tmp"
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
-    tensors = _tensors(model, optimizers)
+    tensors = _tensors(trained)
     write_atomically(temporary / _TENSORS, lambda path: safetensors.torch.save_file(tensors, str(path)))
     state = {"progress": asdict(progress), "sha256": sha256_of(temporary / _TENSORS)}
     write_json(temporary / _STATE, state)
@@ -67,8 +84,8 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path, *, model: nn.Module, optimizers: Sequence[Optimizer]) -> Progress | None:
-    """Fill model, optimizers and the random state from the newest whole checkpoint; None when there is none.
+def load_newest(folder: Path, trained: Trained) -> Progress | None:
+    """Fill model, optimizers, averages and the random state from the newest whole checkpoint; None when there is none.
 
     A damaged checkpoint is passed over with a warning.
     """
@@ -78,7 +95,7 @@ def load_newest(folder: Path, *, model: nn.Module, optimizers: Sequence[Optimize
         except (CheckpointError, StageError) as error:
             log.warning("checkpoint passed over: %s", error.problem)
             continue
-        _restore(tensors, model, optimizers)
+        _restore(tensors, trained)
         return progress
     return None
 
@@ -99,33 +116,35 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     return Progress(**state["progress"]), safetensors.torch.load_file(str(tensors))
 
 
-def _tensors(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for name, parameter, optimizer in _optimized(model, optimizers):
-        state = optimizer.state[parameter]
-        for moment in _MOMENTS:
-            tensors[f"{moment}.{name}"] = state[moment].contiguous()
-        tensors[f"step.{name}"] = torch.as_tensor(state["step"])
+def _tensors(trained: Trained) -> dict[str, Tensor]:
+    tensors = {_MODEL + name: value.contiguous() for name, value in trained.model.state_dict().items()}
+    tensors |= {_AVERAGE + name: value.contiguous() for name, value in trained.average.means.items()}
+    for name, parameter, optimizer in _optimized(trained):
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
     tensors["random_state"] = torch.get_rng_state()
     return tensors
 
 
-def _restore(tensors: dict[str, Tensor], model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-    prefix = "model."
-    model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    for name, parameter, optimizer in _optimized(model, optimizers):
-        state = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in _MOMENTS}
-        step = tensors[f"step.{name}"]
-        # AdamW counts its steps in a float tensor, SparseAdam in a Python int.
-        counted = step.to(parameter.device) if step.is_floating_point() else int(step)
-        optimizer.state[parameter] = state | {"step": counted}
+def _restore(tensors: dict[str, Tensor], trained: Trained) -> None:
+    trained.model.load_state_dict(_under(_MODEL, tensors))
+    trained.average.load(_under(_AVERAGE, tensors))
+    for name, parameter, optimizer in _optimized(trained):
+        for key in _STATES[type(optimizer)]:
+            value = tensors[f"{key}.{name}"].to(parameter.device)
+            # AdamW counts its steps in a float tensor, SparseAdam in a Python int.
+            optimizer.state[parameter][key] = value if value.is_floating_point() else int(value)
     torch.set_rng_state(tensors["random_state"])
 
 
-def _optimized(model: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, nn.Parameter, Optimizer]]:
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimized(trained: Trained) -> Iterator[tuple[str, nn.Parameter, Optimizer]]:
     """Each parameter with its name and its optimizer."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for optimizer in optimizers:
+    names = {id(parameter): name for name, parameter in trained.model.named_parameters()}
+    for optimizer in trained.optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 yield names[id(parameter)], parameter, optimizer

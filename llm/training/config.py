@@ -15,7 +15,16 @@ AUGMENTATIONS = ("subword_dropout", "word_crop")
 class TrainingConfig(Config):
     """What the training loop does; everything here is part of a training's identity."""
 
-    steps: int = Field(ge=1, description="optimizer steps")
+    steps: int = Field(ge=1, description="optimizer steps, at most")
+    targets: int = Field(
+        0, ge=0, description="end after so many predicted tokens (of texts, for classification); 0: the steps decide"
+    )
+    minutes: float = Field(
+        0.0,
+        ge=0.0,
+        description="end after so many minutes of training; 0: the steps decide. What a busy machine trains in a time "
+        "is not repeatable to the bit",
+    )
     batch_tokens: int = Field(
         ge=1, description="tokens a batch (padding counted, subword_dropout not), for one forward pass"
     )
@@ -23,11 +32,19 @@ class TrainingConfig(Config):
     context: int = Field(ge=2, description="longest training sequence, in tokens; longer ones are cut")
     learning_rate: float = Field(gt=0.0, le=1.0, description="peak learning rate")
     warmup: int = Field(ge=0, description="steps of linear warm-up")
-    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="shape of the fall after the warm-up")
+    decay: Literal["linear", "cosine", "constant", "late"] = Field(
+        "linear", description="shape of the fall after the warm-up; late: constant, then a fall in the last fifth"
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="of the matrices inside the blocks; everything else is AdamW's"
+    )
     weight_decay: float = Field(
         0.01, ge=0.0, le=1.0, description="AdamW's decoupled decay; on matrices, not on row-wise embeddings"
     )
     adam_beta2: float = Field(0.98, gt=0.0, lt=1.0, description="Adam's second-moment decay")
+    average: float = Field(
+        0.0, ge=0.0, lt=1.0, description="decay of a running mean of the weights that is validated and kept; 0: no mean"
+    )
     clip_norm: float = Field(1.0, gt=0.0, description="gradients are scaled down to this norm")
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="probability spread over the wrong classes")
     subword_dropout: float = Field(

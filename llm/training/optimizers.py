@@ -7,18 +7,23 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from llm.model.layers import Block
 from llm.training.config import TrainingConfig
+from llm.training.muon import Muon
+
+_MUON_MOMENTUM = 0.95
 
 
 def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """AdamW (Loshchilov and Hutter 2019), and SparseAdam where the model has embeddings with `sparse=True`.
+    """AdamW (Loshchilov and Hutter 2019), SparseAdam for embeddings with `sparse=True`, Muon where it is asked for.
 
     Weight decay acts on matrices only, as norms and biases have nothing to shrink; and not on row-wise embeddings,
     whose rows are changed only when their token was read.
     """
     betas = (0.9, config.adam_beta2)
     rows = [module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
-    known = {id(parameter) for parameter in rows}
+    matrices = _block_matrices(model) if config.optimizer == "muon" else []
+    known = {id(parameter) for parameter in [*rows, *matrices]}
     others = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups = [
         {"params": [parameter for parameter in others if parameter.ndim >= 2], "weight_decay": config.weight_decay},
@@ -29,7 +34,16 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.opti
     ]
     if rows:
         optimizers.append(torch.optim.SparseAdam(rows, lr=config.learning_rate, betas=betas))
+    if matrices:
+        optimizers.append(
+            Muon(matrices, lr=config.learning_rate, momentum=_MUON_MOMENTUM, weight_decay=config.weight_decay)
+        )
     return optimizers
+
+
+def _block_matrices(model: nn.Module) -> list[nn.Parameter]:
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    return [parameter for block in blocks for parameter in block.parameters() if parameter.ndim == 2]
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> Iterator[Tensor]:

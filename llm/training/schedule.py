@@ -1,4 +1,4 @@
-"""The learning rate: linear warm-up, then a fall; a function of the step alone, so that a resume needs nothing."""
+"""How much of a training's budget is used, and the learning rate that goes with it: functions of the progress alone."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ from typing import Literal
 
 from llm.training.config import TrainingConfig
 
-# Share of the peak that is left after a share `done` of the fall.
-_FALLS: dict[Literal["linear", "cosine", "constant"], Callable[[float], float]] = {
+_LATE = 0.2  # share of the budget in which the late fall happens
+
+# Share of the peak that is left after a share `done` of the budget.
+_FALLS: dict[Literal["linear", "cosine", "constant", "late"], Callable[[float], float]] = {
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
     "constant": lambda done: 1.0,  # noqa: ARG005
+    # Warm-up, stable, decay (Hu et al. 2024, section 4; the square root is of Haegele et al. 2024, section 3).
+    "late": lambda done: 1.0 if done < 1.0 - _LATE else 1.0 - math.sqrt((done - 1.0 + _LATE) / _LATE),
 }
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Learning rate of step `step`, counted from 0.
+def budget_used(config: TrainingConfig, *, step: int, targets: int, seconds: float) -> float:
+    """Share of the budget behind the warm-up that is used: of steps, targets or minutes, whichever is furthest.
+
+    `step` optimizer steps are done, which had `targets` targets and took `seconds` seconds. At 1 the training ends.
+    """
+    shares = [max(0, step - config.warmup) / (config.steps - config.warmup)]
+    if config.targets > 0:
+        shares.append(targets / config.targets)
+    if config.minutes > 0:
+        shares.append(seconds / (60 * config.minutes))
+    return max(shares)
+
+
+def learning_rate(step: int, used: float, config: TrainingConfig) -> float:
+    """Learning rate of step `step`, counted from 0, when a share `used` of the budget is used before it.
 
     The first step already moves, and the last of a linear or cosine fall still does: neither is wasted.
     """
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / (config.steps - config.warmup)
-    return config.learning_rate * _FALLS[config.decay](done)
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup > 0 else 1.0
+    return config.learning_rate * warm * _FALLS[config.decay](min(1.0, used))

@@ -26,12 +26,13 @@ from llm.model.products import products
 from llm.progress import track
 from llm.tokens import TokenTable
 from llm.training.ahead import ahead
-from llm.training.checkpoint import Progress, load_newest, save_checkpoint
+from llm.training.averaging import WeightAverage
+from llm.training.checkpoint import Progress, Trained, load_newest, save_checkpoint
 from llm.training.config import AUGMENTATIONS, TrainingConfig
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
 from llm.training.precision import choose_products
-from llm.training.schedule import learning_rate
+from llm.training.schedule import budget_used, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,11 @@ class Trainer:
         self.folder = folder
         self.report = report
         self.device = next(model.parameters()).device
-        self.optimizers = make_optimizers(model, config)
+        self.trained = Trained(
+            model=model,
+            optimizers=make_optimizers(model, config),
+            average=WeightAverage(model, decay=config.average),
+        )
         self.progress = Progress(products="float32")
 
     def run(self) -> Progress:
@@ -74,7 +79,7 @@ class Trainer:
         Raises TrainingError when the loss is not finite or an epoch holds no batch.
         """
         with deterministic(self.config.threads), freed_memory_kept():
-            stored = load_newest(self.folder, model=self.model, optimizers=self.optimizers)
+            stored = load_newest(self.folder, self.trained)
             self.progress = stored or Progress(products=choose_products(self.config.precision, self.device))
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
@@ -89,12 +94,13 @@ class Trainer:
         remaining = range(progress.step, config.steps)
         batches = ahead(self._batches(progress.epoch, progress.batch))
         window = _Window()
+        used = self._used(window)
         self.model.train()
         for step in track(remaining, label=f"training {self.family.name}"):
             if self._exhausted():
                 log.info("stopped early: no better validation loss in %d validations", progress.stale)
                 break
-            rate = learning_rate(step, config)
+            rate = learning_rate(step, used, config)
             loss, count, norm = self._step(batches, rate)
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise TrainingError(
@@ -102,21 +108,25 @@ class Trainer:
                     remedy="lower training.learning_rate, or set training.precision to float32",
                 )
             progress.step = step + 1
+            progress.targets += count
             window.add(loss, count)
-            last = progress.step == config.steps
+            self.trained.average.update(progress.step)
+            used = self._used(window)
+            last = used >= 1.0
             if progress.step % every == 0 or last:
                 self._record(window.close() | {"learning_rate": rate, "gradient_norm": norm})
             if progress.step % config.validate_every == 0 or last:
                 progress.seconds += window.lap()
-                self._validate()
-                save_checkpoint(
-                    self.folder,
-                    model=self.model,
-                    optimizers=self.optimizers,
-                    progress=progress,
-                    keep=config.keep_checkpoints,
-                )
+                self._validate(used)
+                save_checkpoint(self.folder, self.trained, progress=progress, keep=config.keep_checkpoints)
                 window.lap()
+            if last:
+                break
+
+    def _used(self, window: _Window) -> float:
+        progress = self.progress
+        seconds = progress.seconds + window.running()
+        return budget_used(self.config, step=progress.step, targets=progress.targets, seconds=seconds)
 
     def _exhausted(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale
@@ -136,7 +146,7 @@ class Trainer:
 
     def _step(self, batches: Iterator[_Placed], rate: float) -> tuple[float, int, float]:
         """One optimizer step: summed loss (nats), targets, gradient norm."""
-        for optimizer in self.optimizers:
+        for optimizer in self.trained.optimizers:
             optimizer.zero_grad(set_to_none=True)
         total, count = 0.0, 0
         for _ in range(self.config.accumulation):
@@ -152,7 +162,7 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(found).item() / count
         scale = min(1.0, self.config.clip_norm / (norm + 1e-6)) / count
         torch._foreach_mul_(found, scale)
-        for optimizer in self.optimizers:
+        for optimizer in self.trained.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
@@ -181,16 +191,17 @@ class Trainer:
             )
         return plan
 
-    def _validate(self) -> None:
+    def _validate(self, used: float) -> None:
         progress = self.progress
-        loss = self._validation_loss()
-        if progress.best_loss is None or loss < progress.best_loss:
-            progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
-            self._save_best()
-        else:
-            progress.stale += 1
+        with self.trained.average.in_model():
+            loss = self._validation_loss()
+            if progress.best_loss is None or loss < progress.best_loss:
+                progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
+                self._save_best()
+            else:
+                progress.stale += 1
         self._record({"validation_loss": loss})
-        left = progress.seconds / progress.step * (self.config.steps - progress.step)
+        left = progress.seconds * (1.0 - used) / used if used > 0 else float("nan")
         log.info(
             "step %d of %d: validation loss %.4f (best %.4f at step %d), about %.0f s left",
             *(progress.step, self.config.steps, loss, progress.best_loss, progress.best_step, left),
@@ -248,8 +259,12 @@ class _Window:
         self.loss, self.count, self.started = 0.0, 0, now
         return values
 
+    def running(self) -> float:
+        """Seconds since the last lap, which goes on."""
+        return time.monotonic() - self.lapped
+
     def lap(self) -> float:
-        """Seconds since the last lap."""
+        """Seconds since the last lap, which ends."""
         now = time.monotonic()
         seconds, self.lapped = now - self.lapped, now
         return seconds

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llm.model.products import onednn_works
-from llm.training.machine import deterministic, freed_memory_kept
+from llm.training.machine import deterministic
 from llm.training.precision import choose_products
 
 

@@ -102,6 +102,36 @@ def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(tmp_path: Path
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("kill_at", [7, 13])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "muon"}, {"average": 0.9}, {"targets": 4000, "decay": "late"}], ids=str
+)
+def test_every_part_of_the_state_goes_on_after_a_kill(tmp_path: Path, changes: dict[str, object], kill_at: int) -> None:
+    whole, unbroken = train(tmp_path / "whole", options(**changes))
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed", options(**changes), kill_at=kill_at)
+    resumed, trainer = train(tmp_path / "killed", options(**changes))
+    assert same_bits(whole, resumed)
+    assert trainer.progress.targets == unbroken.progress.targets
+    plain, _ = train(tmp_path / "plain", options())
+    assert not same_bits(whole, plain)
+
+
+def test_a_number_of_targets_ends_the_training(tmp_path: Path) -> None:
+    _, trainer = train(tmp_path, options(targets=600))
+    assert trainer.progress.step < 24
+    assert trainer.progress.targets >= 600
+    # The last step is validated and written, wherever it falls.
+    assert trainer.progress.history[-1].keys() == {"step", "validation_loss"}
+    assert (tmp_path / f"step-{trainer.progress.step:08d}").is_dir()
+
+
+def test_minutes_end_the_training(tmp_path: Path) -> None:
+    _, trainer = train(tmp_path, options(steps=1000, warmup=0, minutes=1e-9))
+    assert trainer.progress.step == 1
+    assert trainer.progress.best_step == 1
+
+
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole, _ = train(tmp_path / "whole", options())
     with pytest.raises(KilledError):
