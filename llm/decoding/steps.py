@@ -43,8 +43,7 @@ class DecoderOnlySteps:
     def __init__(self, model: DecoderModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> None:
         assert not model.training, "dropout would make every text a lottery: call model.eval() first"
         for number, prompt in enumerate(prompts):
-            if not prompt:
-                raise InputError(f"prompt {number} holds no token", remedy="begin it with the start token")
+            check_prompt(prompt, number=number)
         self.model = model
         self.prompts = prompts
         self.pad_id = pad_id
@@ -87,12 +86,7 @@ class EncoderDecoderSteps:
 
     def __init__(self, model: EncoderDecoderModel, source: Tensor, mask: Tensor | None, *, start_id: int) -> None:
         assert not model.training, "dropout would make every text a lottery: call model.eval() first"
-        longest = model.config.max_positions
-        if source.shape[1] > longest:
-            raise InputError(
-                f"a source of {source.shape[1]} tokens, but the model reads at most {longest} (max_positions)",
-                remedy="shorten or split the text",
-            )
+        check_source(source.shape[1], max_positions=model.config.max_positions)
         self.model = model
         self.source = source
         self.mask = mask
@@ -122,6 +116,21 @@ class EncoderDecoderSteps:
         self._cache.reorder(rows)
         if self._memory_mask is not None:
             self._memory_mask = self._memory_mask[rows]
+
+
+def check_prompt(prompt: Sequence[int], *, number: int) -> None:
+    """Raise InputError for an empty prompt: there is nothing to continue."""
+    if len(prompt) == 0:
+        raise InputError(f"prompt {number} holds no token", remedy="begin it with the start token")
+
+
+def check_source(tokens: int, *, max_positions: int) -> None:
+    """Raise InputError unless a source of `tokens` fits into `max_positions`."""
+    if tokens > max_positions:
+        raise InputError(
+            f"a source of {tokens} tokens, but the model reads at most {max_positions} (max_positions)",
+            remedy="shorten or split the text",
+        )
 
 
 def check_room(prompt: int, new: int, *, max_positions: int) -> None:
