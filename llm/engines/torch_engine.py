@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from llm.batching import chunks, pad
 from llm.decoding.config import SearchConfig
 from llm.decoding.search import search
+from llm.decoding.single_token import DecoderStep, EncoderDecoderStep
 from llm.decoding.steps import DecoderOnlySteps, EncoderDecoderSteps, NextToken
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
@@ -27,29 +29,37 @@ class _Batches:
     rows: int
     tokens: int
     label: str
-    steps: Callable[[Any, Sequence[Sequence[int]]], NextToken]
+    step: Callable[[Any], Any]
+    steps: Callable[[Any, Any, Sequence[Sequence[int]]], NextToken]
 
 
-def _continue(model: DecoderModel, prompts: Sequence[Sequence[int]]) -> NextToken:
-    return DecoderOnlySteps(model, prompts, pad_id=PAD_ID)
+def _continue(model: DecoderModel, step: DecoderStep, prompts: Sequence[Sequence[int]]) -> NextToken:
+    return DecoderOnlySteps(model, prompts, pad_id=PAD_ID, step=step)
 
 
-def _translate(model: EncoderDecoderModel, sources: Sequence[Sequence[int]]) -> NextToken:
+def _translate(model: EncoderDecoderModel, step: EncoderDecoderStep, sources: Sequence[Sequence[int]]) -> NextToken:
     padded = torch.from_numpy(pad([np.asarray(source, dtype=np.int32) for source in sources], value=PAD_ID))
-    return EncoderDecoderSteps(model, padded, padded != PAD_ID, start_id=PAD_ID)
+    return EncoderDecoderSteps(model, padded, padded != PAD_ID, start_id=PAD_ID, step=step)
 
 
 _BATCHES: dict[type[nn.Module], _Batches] = {
-    DecoderModel: _Batches(rows=32, tokens=16384, label="writing", steps=_continue),
-    EncoderDecoderModel: _Batches(rows=128, tokens=8192, label="translating", steps=_translate),
+    DecoderModel: _Batches(rows=32, tokens=16384, label="writing", step=DecoderStep, steps=_continue),
+    EncoderDecoderModel: _Batches(
+        rows=128, tokens=8192, label="translating", step=EncoderDecoderStep, steps=_translate
+    ),
 }
 
 
 class TorchEngine:
-    """See llm.engines.base.Engine; `model` is in evaluation mode, on the device that is to be used."""
+    """See llm.engines.base.Engine; `model` is in evaluation mode, on its device, and no longer trained."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+
+    @cached_property
+    def _step(self) -> Any:
+        # Laid out once, at the first text: a model that only scores needs no second copy of its weights.
+        return _BATCHES[type(self.model)].step(self.model)
 
     def write(self, inputs: Sequence[Sequence[int]], config: SearchConfig) -> list[list[int]]:
         """See Engine: the longest inputs first, so that a batch holds little padding.
@@ -61,7 +71,7 @@ class TorchEngine:
         written: list[list[int]] = [[] for _ in inputs]
         batches = chunks([len(ids) for ids in inputs], rows=reading.rows, tokens=reading.tokens)
         for batch in track(batches, label=reading.label):
-            steps = reading.steps(self.model, [inputs[row] for row in batch])
+            steps = reading.steps(self.model, self._step, [inputs[row] for row in batch])
             texts = search(steps, config, eos_id=EOS_ID, pad_id=PAD_ID, generator=generator)
             for row, text in zip(batch, texts, strict=True):
                 written[row] = text
