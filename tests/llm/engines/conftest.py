@@ -1,33 +1,15 @@
-"""Tiny models in folders of their own, with a tokenizer of their size."""
+"""Fixtures of both assemblies, saved with a tokenizer of their size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from saved_models import VOCABULARY, Saved, make_decoder, make_encoder_decoder, make_prompts, make_sources, save
 
-from llm.model.config import DecoderConfig, EncoderDecoderConfig
-from llm.model.decoder import DecoderModel
-from llm.model.encoder_decoder import EncoderDecoderModel
-from llm.model.folder import save_model
 from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
-
-VOCABULARY = 260
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A model, the folder that holds it, and inputs that it can read."""
-
-    model: nn.Module
-    folder: Path
-    tokenizer: TextTokenizer
-    inputs: list[list[int]]
 
 
 @pytest.fixture(scope="session")
@@ -43,72 +25,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def spread(model: DecoderModel, *, seed: int) -> DecoderModel:
-    """Large weights: among the near ties of a fresh model, rounding would choose; </s> wins now and then."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.3, generator=generator)
-            else:
-                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
-        model.embedding.weight[2] *= 2.0
-    return model.eval()
-
-
-def _decoder() -> nn.Module:
-    sizes = DecoderConfig(width=32, heads=4, kv_heads=2, layers=2, feed_forward=48, max_positions=48)
-    return spread(DecoderModel(sizes, VOCABULARY), seed=3)
-
-
-def _encoder_decoder() -> nn.Module:
-    """It has begun to learn to sort: it ends texts of many lengths, and it has doubts."""
-    sizes = EncoderDecoderConfig(
-        width=32, heads=4, encoder_layers=2, decoder_layers=2, feed_forward=48, max_positions=48
-    )
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = EncoderDecoderModel(sizes, VOCABULARY)
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(60):
-        source = torch.randint(4, 16, (64, 8), generator=generator)
-        lengths = torch.randint(0, 9, (64, 1), generator=generator)
-        source.masked_fill_(torch.arange(8) >= lengths, 0)
-        labels = functional.pad(source.sort(dim=1, descending=True).values, (0, 1)).scatter(1, lengths, 2)
-        source = functional.pad(source, (0, 1)).scatter(1, lengths, 2)
-        scores = model(source, functional.pad(labels[:, :-1], (1, 0)), source_mask=source != 0)
-        optimizer.zero_grad()
-        functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=0).backward()
-        optimizer.step()
-    return model.eval()
-
-
-def _prompts(generator: torch.Generator) -> list[list[int]]:
-    return [[1, *torch.randint(4, 30, (n % 9,), generator=generator).tolist()] for n in range(90)]
-
-
-def _sources(generator: torch.Generator) -> list[list[int]]:
-    return [[*torch.randint(4, 16, (1 + n % 8,), generator=generator).tolist(), 2] for n in range(96)]
-
-
-@pytest.fixture(params=[(_decoder, _prompts), (_encoder_decoder, _sources)], ids=["decoder", "encoder_decoder"])
+@pytest.fixture(
+    params=[(make_decoder, make_prompts), (make_encoder_decoder, make_sources)], ids=["decoder", "encoder_decoder"]
+)
 def saved(request: pytest.FixtureRequest, tmp_path: Path, tokenizer: TextTokenizer) -> Saved:
     return save(request.param[0], request.param[1], tmp_path / "model", tokenizer)
 
 
 @pytest.fixture
 def decoder(tmp_path: Path, tokenizer: TextTokenizer) -> Saved:
-    return save(_decoder, _prompts, tmp_path / "model", tokenizer)
-
-
-def save(
-    make: Callable[[], nn.Module],
-    make_inputs: Callable[[torch.Generator], list[list[int]]],
-    folder: Path,
-    tokenizer: TextTokenizer,
-) -> Saved:
-    model = make()
-    save_model(folder, model, description={}, generation=None)
-    tokenizer.save(folder)
-    return Saved(model, folder, tokenizer, make_inputs(torch.Generator().manual_seed(4)))
+    return save(make_decoder, make_prompts, tmp_path / "model", tokenizer)

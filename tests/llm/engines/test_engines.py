@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Saved
+from saved_models import Saved
 
 from llm.decoding.config import SearchConfig
 from llm.engines.base import Engine, load_engine
@@ -86,7 +86,7 @@ def first_tokens(subject: Engine, prompt: list[int], **options: Any) -> torch.Te
 
 
 @pytest.mark.parametrize(
-    "options", [{"temperature": 0.5}, {"temperature": 2.0, "top_k": 5}, {"temperature": 1.2, "top_p": 0.7}]
+    "options", [{"temperature": 0.5}, {"temperature": 2.0, "top_k": 5}, {"temperature": 2.0, "top_p": 0.5}]
 )
 def test_sampling_draws_from_the_distribution_of_torch(saved: Saved, options: dict[str, Any]) -> None:
     expected, found = (
@@ -94,7 +94,7 @@ def test_sampling_draws_from_the_distribution_of_torch(saved: Saved, options: di
     )
     assert int((expected > 0).sum()) > 1
     # Total variation; two samples of 4,000 from one distribution over these few tokens differ by less.
-    assert 0.5 * (expected - found).abs().sum() / 4000 < 0.06
+    assert 0.5 * (expected - found).abs().sum() / 4000 < 0.08
 
 
 def test_a_seed_repeats_the_sampled_texts_and_another_gives_others(saved: Saved) -> None:
