@@ -75,6 +75,7 @@ def contenders(setup: Setup, folder: Path, *, threads: int) -> dict[str, Contend
     files = converted(folder, setup.model, tokens=tokens, compute_type="int8")
     return {
         "ours_torch": _ours(TorchEngine(setup.model)),
+        "ours_torch_bfloat16": _ours(TorchEngine(setup.model, dtype=torch.bfloat16)),
         "ours_ctranslate2_int8": _ours(CTranslate2Engine(files, setup.model, compute_type="int8")),
         "transformers": _transformers(folder),
         "ctranslate2_int8": _ctranslate2(files, tokens, setup.kind, threads=threads),
@@ -153,7 +154,7 @@ def measure(setup: Setup, folder: Path, *, rounds: int, new: int, threads: int) 
         results[case] = {"tokens_per_second": {name: round(value, 1) for name, value in medians.items()}}
         results[case]["ratio"] = {
             name: {peer: round(medians[name] / medians[peer], 2) for peer in ("transformers", "ctranslate2_int8")}
-            for name in ("ours_torch", "ours_ctranslate2_int8")
+            for name in ("ours_torch", "ours_torch_bfloat16", "ours_ctranslate2_int8")
         }
     return results
 

@@ -22,8 +22,20 @@ from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.model.layers import Block
 
 
-def _transposed(linear: nn.Linear) -> Tensor:
-    return linear.weight.detach().t().contiguous()
+def _transposed(linear: nn.Linear, dtype: torch.dtype) -> Tensor:
+    return linear.weight.detach().to(dtype).t().contiguous()
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x (B, inputs) times weight (inputs, outputs), in the precision of the weight; the result has that of x."""
+    return torch.mm(x.to(weight.dtype), weight).to(x.dtype)
+
+
+def _onto(residual: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Residual + the product; the sum is never rounded to a lower precision than its own."""
+    if weight.dtype == residual.dtype:
+        return torch.addmm(residual, x, weight)
+    return residual + torch.mm(x.to(weight.dtype), weight)
 
 
 @dataclass(frozen=True)
@@ -38,26 +50,30 @@ class _DecoderLayer:
     output: Tensor
 
     @staticmethod
-    def of(block: nn.Module) -> _DecoderLayer:
+    def of(block: nn.Module, dtype: torch.dtype) -> _DecoderLayer:
         assert isinstance(block, Block)
         return _DecoderLayer(
             attention_norm=block.attention_norm,
-            query_key_value=_transposed(block.attention.query_key_value),
-            attention_output=_transposed(block.attention.output),
+            query_key_value=_transposed(block.attention.query_key_value, dtype),
+            attention_output=_transposed(block.attention.output, dtype),
             feed_forward_norm=block.feed_forward_norm,
-            inner=_transposed(block.feed_forward.inner),
-            output=_transposed(block.feed_forward.output),
+            inner=_transposed(block.feed_forward.inner, dtype),
+            output=_transposed(block.feed_forward.output, dtype),
         )
 
 
 class DecoderStep:
-    """A DecoderModel's weights, laid out for single tokens; `model` must not be trained meanwhile."""
+    """A DecoderModel's weights, laid out for single tokens; `model` must not be trained meanwhile.
 
-    def __init__(self, model: DecoderModel) -> None:
+    `dtype` is that of the products inside the blocks, None the model's own; sums, norms, attention and the scores keep
+    the model's (among rounded scores there would be ties).
+    """
+
+    def __init__(self, model: DecoderModel, *, dtype: torch.dtype | None = None) -> None:
         self.sizes = model.sizes
         self.embedding = model.embedding.weight.detach()
         self.scores = self.embedding.t().contiguous()
-        self.layers = [_DecoderLayer.of(block) for block in model.blocks]
+        self.layers = [_DecoderLayer.of(block, dtype or self.embedding.dtype) for block in model.blocks]
         self.norm = model.norm
         half = (-1, 1, 2, self.sizes.head_width // 2)
         sign = torch.tensor([-1.0, 1.0], device=model.sines.device)[:, None]
@@ -76,7 +92,7 @@ class DecoderStep:
         turned_heads = sizes.heads + sizes.kv_heads
         x = F.embedding(ids, self.embedding)
         for layer, (slot, keys, values) in zip(self.layers, cache.next_token(), strict=True):
-            heads = torch.mm(layer.attention_norm.forward(x), layer.query_key_value).view(batch, -1, sizes.head_width)
+            heads = _product(layer.attention_norm.forward(x), layer.query_key_value).view(batch, -1, sizes.head_width)
             halves = heads[:, :turned_heads].view(batch, turned_heads, 2, -1)
             turned = torch.addcmul(halves * cosines, halves.flip(2), sines).view(batch, turned_heads, -1)
             slot[:, : sizes.kv_heads] = turned[:, sizes.heads :]
@@ -84,9 +100,9 @@ class DecoderStep:
             # The query heads that share a key head are so many queries to it.
             queries = turned[:, : sizes.heads].view(batch, sizes.kv_heads, -1, sizes.head_width)
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attend)
-            x = torch.addmm(x, mixed.reshape(batch, -1), layer.attention_output)
-            gate, up = torch.mm(layer.feed_forward_norm.forward(x), layer.inner).chunk(2, dim=-1)
-            x = torch.addmm(x, F.silu(gate).mul_(up), layer.output)
+            x = _onto(x, mixed.reshape(batch, -1), layer.attention_output)
+            gate, up = _product(layer.feed_forward_norm.forward(x), layer.inner).chunk(2, dim=-1)
+            x = _onto(x, F.silu(gate).mul_(up), layer.output)
         cache.advance(1)
         return torch.mm(self.norm.forward(x), self.scores)
 
@@ -99,15 +115,15 @@ class _Linear:
     bias: Tensor
 
     @staticmethod
-    def of(linear: nn.Linear) -> _Linear:
-        return _Linear(_transposed(linear), linear.bias.detach())
+    def of(linear: nn.Linear, dtype: torch.dtype) -> _Linear:
+        return _Linear(_transposed(linear, dtype), linear.bias.detach())
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x, self.weight)
+        return _onto(self.bias, x, self.weight)
 
     def onto(self, residual: Tensor, x: Tensor) -> Tensor:
         """Residual + the product."""
-        return torch.addmm(residual + self.bias, x, self.weight)
+        return _onto(residual + self.bias, x, self.weight)
 
 
 @dataclass(frozen=True)
@@ -126,34 +142,34 @@ class _CrossLayer:
     output: _Linear
 
     @staticmethod
-    def of(block: nn.Module) -> _CrossLayer:
+    def of(block: nn.Module, dtype: torch.dtype) -> _CrossLayer:
         assert isinstance(block, Block)
         assert block.cross_attention is not None
         assert block.cross_attention_norm is not None
         return _CrossLayer(
             attention_norm=block.attention_norm,
-            query_key_value=_Linear.of(block.attention.query_key_value),
-            attention_output=_Linear.of(block.attention.output),
+            query_key_value=_Linear.of(block.attention.query_key_value, dtype),
+            attention_output=_Linear.of(block.attention.output, dtype),
             cross_norm=block.cross_attention_norm,
-            query=_Linear.of(block.cross_attention.query),
+            query=_Linear.of(block.cross_attention.query, dtype),
             key_value=block.cross_attention.key_value,
-            cross_output=_Linear.of(block.cross_attention.output),
+            cross_output=_Linear.of(block.cross_attention.output, dtype),
             feed_forward_norm=block.feed_forward_norm,
-            inner=_Linear.of(block.feed_forward.inner),
-            output=_Linear.of(block.feed_forward.output),
+            inner=_Linear.of(block.feed_forward.inner, dtype),
+            output=_Linear.of(block.feed_forward.output, dtype),
         )
 
 
 class EncoderDecoderStep:
-    """An EncoderDecoderModel's decoder, laid out for single tokens; `model` must not be trained meanwhile."""
+    """An EncoderDecoderModel's decoder, laid out for single tokens; `dtype` and `model` as in DecoderStep."""
 
-    def __init__(self, model: EncoderDecoderModel) -> None:
+    def __init__(self, model: EncoderDecoderModel, *, dtype: torch.dtype | None = None) -> None:
         self.sizes = model.sizes
         embedding = model.embedding.weight.detach()
         self.embedding = embedding * model.config.width**0.5
         self.scores = embedding.t().contiguous()
         self.positions = model.positions.to(embedding.dtype)
-        self.layers = [_CrossLayer.of(block) for block in model.decoder_blocks]
+        self.layers = [_CrossLayer.of(block, dtype or embedding.dtype) for block in model.decoder_blocks]
         self.norm = model.decoder_norm
 
     def read(self, memory: Tensor, *, cache: KeyValueCache) -> None:

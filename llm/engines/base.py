@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from llm.decoding.config import SearchConfig
 from llm.engines.config import EngineName
+from llm.engines.ctranslate2_engine import CTranslate2Engine
+from llm.engines.ctranslate2_folder import converted, writes_text
+from llm.engines.torch_engine import TorchEngine
 from llm.errors import ConfigError
 from llm.tokenizer import TextTokenizer
 
@@ -31,19 +35,15 @@ def load_engine(name: EngineName, *, folder: Path, model: nn.Module, tokenizer: 
 
     Raises ConfigError when its package is not installed, or `model` writes no text and the engine can do nothing else.
     """
-    # Imported here: a model on torch must load where CTranslate2 is not installed.
     if name == "torch":
-        from llm.engines.torch_engine import TorchEngine
-
         return TorchEngine(model)
-    from llm.engines.ctranslate2_engine import CTranslate2Engine
-    from llm.engines.ctranslate2_folder import converted, writes_text
-
     if not writes_text(model):
         raise ConfigError(
             f"{folder}: a {type(model).__name__} cannot run on {name}, which only writes text",
             remedy="use the engine torch",
         )
+    if name == "torch-bfloat16":
+        return TorchEngine(model, dtype=torch.bfloat16)
     compute_type = name.removeprefix("ctranslate2-")
     files = converted(folder, model, tokens=tokenizer.tokens(), compute_type=compute_type)
     return CTranslate2Engine(files, model, compute_type=compute_type)

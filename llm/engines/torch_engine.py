@@ -29,7 +29,7 @@ class _Batches:
     rows: int
     tokens: int
     label: str
-    step: Callable[[Any], Any]
+    step: Callable[..., Any]
     steps: Callable[[Any, Any, Sequence[Sequence[int]]], NextToken]
 
 
@@ -53,13 +53,14 @@ _BATCHES: dict[type[nn.Module], _Batches] = {
 class TorchEngine:
     """See llm.engines.base.Engine; `model` is in evaluation mode, on its device, and no longer trained."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, dtype: torch.dtype | None = None) -> None:
         self.model = model
+        self.dtype = dtype  # of the products inside the blocks, one token at a time; None: the model's
 
     @cached_property
     def _step(self) -> Any:
         # Laid out once, at the first text: a model that only scores needs no second copy of its weights.
-        return _BATCHES[type(self.model)].step(self.model)
+        return _BATCHES[type(self.model)].step(self.model, dtype=self.dtype)
 
     def write(self, inputs: Sequence[Sequence[int]], config: SearchConfig) -> list[list[int]]:
         """See Engine: the longest inputs first, so that a batch holds little padding.

@@ -62,10 +62,18 @@ def test_the_length_penalty_changes_what_beam_search_writes(saved: Saved) -> Non
     assert lengths[-2.0] < lengths[3.0]
 
 
-def test_int8_mostly_agrees_on_the_first_token(saved: Saved) -> None:
-    config = SearchConfig(max_new_tokens=1)
+@pytest.mark.parametrize("name", ["ctranslate2-int8", "torch-bfloat16"])
+def test_rounded_weights_mostly_agree_on_the_first_two_tokens(saved: Saved, name: EngineName) -> None:
+    config = SearchConfig(max_new_tokens=2)
     expected = engine(saved, "torch").write(saved.inputs, config)
-    assert same(engine(saved, "ctranslate2-int8").write(saved.inputs, config), expected) >= 0.8
+    assert same(engine(saved, name).write(saved.inputs, config), expected) >= 0.8
+
+
+def test_bfloat16_rounds_the_products_and_torch_does_not(saved: Saved) -> None:
+    config = SearchConfig(max_new_tokens=NEW, num_beams=3)
+    texts = [engine(saved, name).write(saved.inputs, config) for name in ("torch", "torch-bfloat16", "torch-bfloat16")]
+    assert texts[1] == texts[2]
+    assert texts[0] != texts[1]
 
 
 def test_a_text_does_not_depend_on_its_batch_or_on_the_number_of_workers(saved: Saved) -> None:
