@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from llm.engines.torch_engine import TorchEngine
 from llm.families.classification import Classification
 from llm.predictor import Predictor
 from llm.recipe import Recipe
@@ -113,7 +114,8 @@ def ours(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> dict[str
         report=lambda *_: None,
     )
     trainer.run()
-    predictor = Predictor(family=family, model=model, tokenizer=tokenizer, description={})
+    engine = TorchEngine(model)
+    predictor = Predictor(family=family, model=model, tokenizer=tokenizer, description={}, engine=engine)
     return {
         "validation": family.evaluate(predictor, splits["validation"]).metrics["accuracy"],
         "test": family.evaluate(predictor, splits["test"]).metrics["accuracy"],

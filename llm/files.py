@@ -37,6 +37,17 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_tree(folder: Path) -> None:
+    """Make every file and name under `folder` durable."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            fsync_folder(path)
+    fsync_folder(folder)
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it over `path`: readers see the old or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from llm.config import parse_config
+from llm.engines.base import Engine, load_engine
+from llm.engines.config import EngineName, ServingConfig
 from llm.errors import InputError
 from llm.families import load_family
 from llm.families.base import Answer, Family
@@ -20,26 +22,32 @@ from llm.tokenizer import TextTokenizer
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model in evaluation mode, its tokenizer and its family."""
+    """A model in evaluation mode, its tokenizer, its family and what writes its texts."""
 
     family: Family
     model: nn.Module
     tokenizer: TextTokenizer
     description: dict[str, Any]
+    engine: Engine
 
     @classmethod
-    def load(cls, folder: Path | str, *, device: str = "auto") -> Predictor:
-        """Read a model folder.
+    def load(cls, folder: Path | str, *, device: str = "auto", engine: EngineName | None = None) -> Predictor:
+        """Read a model folder; `engine` None takes the one that its recipe names.
 
-        Raises ModelFolderError when something in it is missing or damaged.
+        Raises ModelFolderError when something in it is missing or damaged, ConfigError when the engine's package is
+        not installed or cannot run the model.
         """
         path = Path(folder)
         description = read_description(path)
+        model = load_model(path).to(pick_device(device))
+        tokenizer = TextTokenizer.load(path)
+        chosen = engine or serving_of(description).engine
         return cls(
             family=load_family(description["family"]),
-            model=load_model(path).to(pick_device(device)),
-            tokenizer=TextTokenizer.load(path),
+            model=model,
+            tokenizer=tokenizer,
             description=description,
+            engine=load_engine(chosen, folder=path, model=model, tokenizer=tokenizer),
         )
 
     @property
@@ -70,6 +78,12 @@ class Predictor:
                     remedy="shorten it, or split it into several",
                 )
         return self.family.answer(self, texts, config)
+
+
+def serving_of(description: Mapping[str, Any]) -> ServingConfig:
+    """How the recipe in a nightshift.json wants the model to be run; recipes of old say nothing about it."""
+    values = description["recipe"].get("serving", {})
+    return parse_config(ServingConfig, values, where="serving")
 
 
 def pick_device(name: str) -> torch.device:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from llm.cleaning import CleaningConfig
 from llm.config import Config
 from llm.corpora import CorpusConfig
+from llm.engines.config import ServingConfig
 from llm.families import FAMILIES
 from llm.model.config import ModelConfig
 from llm.splits import SplitConfig
@@ -34,6 +35,7 @@ class Recipe(Config):
     model: ModelConfig
     training: TrainingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
@@ -44,6 +46,8 @@ class Recipe(Config):
                 f"training.context ({self.training.context}) must not exceed "
                 f"model.max_positions ({self.model.max_positions})"
             )
+        if self.serving.engine != "torch" and not self.model.writes_text:
+            raise ValueError(f"serving.engine ({self.serving.engine}) only writes text; {self.family} runs on torch")
         return self
 
     def vary(self, **changes: Mapping[str, Any]) -> Recipe:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from llm.config import Config
 from llm.errors import StageError
-from llm.files import canonical_json, fsync_folder, read_json, sha256_of, write_json
+from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha256_of, write_json
 
 MANIFEST = "manifest.json"
 _KEY_LENGTH = 16
@@ -127,7 +127,7 @@ def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(partial / MANIFEST, manifest)
-    _fsync_tree(partial)
+    fsync_tree(partial)
     os.replace(partial, final)
     fsync_folder(final.parent)
 
@@ -169,13 +169,3 @@ def verify_stage(stage: Stage) -> None:
                 f"{stage.path / name}: SHA-256 is {found}, but its manifest says {entry['sha256']}",
                 remedy=f"delete {stage.path} and run again: the stage will be rebuilt",
             )
-
-
-def _fsync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            fsync_folder(path)
-    fsync_folder(folder)

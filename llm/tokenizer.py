@@ -146,6 +146,13 @@ class TextTokenizer:
         pieces[: len(SPECIAL_TOKENS)] = [""] * len(SPECIAL_TOKENS)
         return pieces
 
+    def tokens(self) -> list[str]:
+        """V strings: the name of each token by id, special tokens included."""
+        tokens = [""] * self.size
+        for token, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            tokens[number] = token
+        return tokens
+
     def word_starts(self) -> NDArray[np.bool_]:
         """(V,): whether a token begins with a space, as the tokens that begin a word do."""
         return np.asarray([piece.startswith("\u0120") for piece in self.pieces()], dtype=np.bool_)

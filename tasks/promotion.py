@@ -58,6 +58,7 @@ def register_challenger(
             inputs=predictions["inputs"][:_EXAMPLES],
             answers=predictions["answers"][:_EXAMPLES],
             params=family.params().model_dump(mode="json"),
+            serving=recipe.serving,
         ),
         Measured(metrics=metrics, baselines=baselines.facts, test_split=corpus.key),
         step=training.facts["steps"],

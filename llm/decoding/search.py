@@ -36,7 +36,7 @@ def search(
     else:
         choose = _choice(steps, config, generator)
         written = sampling.write(steps, choose, max_new_tokens=config.max_new_tokens, eos_id=eos_id, pad_id=pad_id)
-    return [_until(ids, eos_id) for ids in written.tolist()]
+    return [until(ids, eos_id) for ids in written.tolist()]
 
 
 def _choice(steps: NextToken, config: SearchConfig, generator: torch.Generator | None) -> sampling.Choose:
@@ -51,5 +51,6 @@ def _choice(steps: NextToken, config: SearchConfig, generator: torch.Generator |
     )
 
 
-def _until(ids: list[int], eos_id: int) -> list[int]:
+def until(ids: list[int], eos_id: int) -> list[int]:
+    """What stands before the first `eos_id`."""
     return ids[: ids.index(eos_id)] if eos_id in ids else ids

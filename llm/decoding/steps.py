@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from llm.decoding.single_token import DecoderStep, EncoderDecoderStep
 from llm.errors import InputError
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
@@ -28,7 +29,7 @@ class NextToken(Protocol):
         """
 
     def advance(self, ids: Tensor) -> Tensor:
-        """Append ids (B, T) and return the logits of the token after them, (B, V)."""
+        """Append ids (B, 1) and return the logits of the token after them, (B, V)."""
 
     def reorder(self, rows: Tensor) -> None:
         """Continue with these rows, (new B,) int64; a row may be dropped, or repeated."""
@@ -37,15 +38,17 @@ class NextToken(Protocol):
 class DecoderOnlySteps:
     """Continues prompts of different lengths, padded on the left so that every row ends at the same position.
 
-    The model must be in evaluation mode.
+    The model must be in evaluation mode. `step` is its step, where several batches share one; None lays it out here.
     """
 
-    def __init__(self, model: DecoderModel, prompts: Sequence[Sequence[int]], *, pad_id: int) -> None:
+    def __init__(
+        self, model: DecoderModel, prompts: Sequence[Sequence[int]], *, pad_id: int, step: DecoderStep | None = None
+    ) -> None:
         assert not model.training, "dropout would make every text a lottery: call model.eval() first"
         for number, prompt in enumerate(prompts):
-            if not prompt:
-                raise InputError(f"prompt {number} holds no token", remedy="begin it with the start token")
+            check_prompt(prompt, number=number)
         self.model = model
+        self.step = step or DecoderStep(model)
         self.prompts = prompts
         self.pad_id = pad_id
         self.rows = len(prompts)
@@ -61,39 +64,50 @@ class DecoderOnlySteps:
             ids[row, longest - len(prompt) :] = torch.tensor(prompt)
             mask[row, longest - len(prompt) :] = True
         # Without padding there is nothing to mask, and attention has a faster path for that.
-        self._mask = None if bool(mask.all()) else mask.to(device)
+        self._mask = None if all(len(prompt) == longest for prompt in self.prompts) else mask.to(device)
+        # Padding does not count: the first real token has position 0.
+        self._padding = torch.tensor([longest - len(prompt) for prompt in self.prompts], device=device)
         self._cache = self.model.new_cache(self.rows, longest + max_new_tokens)
-        return self.advance(ids.to(device))
+        seen = None if self._mask is None else self._mask[:, :longest]
+        logits: Tensor = self.model(ids.to(device), mask=seen, cache=self._cache, last_only=True)
+        return logits[:, -1]
 
     def advance(self, ids: Tensor) -> Tensor:
         """See NextToken.advance."""
-        seen = self._cache.length + ids.shape[1]
-        mask = None if self._mask is None else self._mask[:, :seen]
-        logits: Tensor = self.model(ids, mask=mask, cache=self._cache, last_only=True)
-        return logits[:, -1]
+        used = self._cache.used
+        if self._mask is None:
+            return self.step(ids[:, 0], positions=used, mask=None, cache=self._cache)
+        mask = self._mask[:, : used + 1]
+        return self.step(ids[:, 0], positions=used - self._padding, mask=mask, cache=self._cache)
 
     def reorder(self, rows: Tensor) -> None:
         """See NextToken.reorder."""
         self._cache.reorder(rows)
         if self._mask is not None:
             self._mask = self._mask[rows]
+            self._padding = self._padding[rows]
 
 
 class EncoderDecoderSteps:
     """Writes a target for each source: padded ids (B, S) with a bool mask (B, S), True at tokens; None: all are.
 
-    The target begins with `start_id`, which is not part of the text. The model must be in evaluation mode.
+    The target begins with `start_id`, which is not part of the text. The model must be in evaluation mode. `step` is
+    its step, where several batches share one; None lays it out here.
     """
 
-    def __init__(self, model: EncoderDecoderModel, source: Tensor, mask: Tensor | None, *, start_id: int) -> None:
+    def __init__(
+        self,
+        model: EncoderDecoderModel,
+        source: Tensor,
+        mask: Tensor | None,
+        *,
+        start_id: int,
+        step: EncoderDecoderStep | None = None,
+    ) -> None:
         assert not model.training, "dropout would make every text a lottery: call model.eval() first"
-        longest = model.config.max_positions
-        if source.shape[1] > longest:
-            raise InputError(
-                f"a source of {source.shape[1]} tokens, but the model reads at most {longest} (max_positions)",
-                remedy="shorten or split the text",
-            )
+        check_source(source.shape[1], max_positions=model.config.max_positions)
         self.model = model
+        self.step = step or EncoderDecoderStep(model)
         self.source = source
         self.mask = mask
         self.start_id = start_id
@@ -105,23 +119,35 @@ class EncoderDecoderSteps:
         check_room(0, max_new_tokens, max_positions=self.model.config.max_positions)
         device = next(self.model.parameters()).device
         self._memory_mask = None if self.mask is None or bool(self.mask.all()) else self.mask.to(device)
-        # Read at the first step only: then the cache holds its keys and values, so `reorder` can leave it alone.
-        self._memory = self.model.encode(self.source.to(device), mask=self._memory_mask)
+        memory = self.model.encode(self.source.to(device), mask=self._memory_mask)
         self._cache = self.model.new_cache(self.rows, max_new_tokens)
+        self.step.read(memory, cache=self._cache)
         return self.advance(torch.full((self.rows, 1), self.start_id, device=device))
 
     def advance(self, ids: Tensor) -> Tensor:
         """See NextToken.advance."""
-        logits = self.model.decode(
-            ids, memory=self._memory, memory_mask=self._memory_mask, cache=self._cache, last_only=True
-        )
-        return logits[:, -1]
+        return self.step(ids[:, 0], memory_mask=self._memory_mask, cache=self._cache)
 
     def reorder(self, rows: Tensor) -> None:
         """See NextToken.reorder."""
-        self._cache.reorder(rows)
-        if self._memory_mask is not None:
-            self._memory_mask = self._memory_mask[rows]
+        sources = self._cache.reorder(rows)
+        if sources is not None and self._memory_mask is not None:
+            self._memory_mask = self._memory_mask[sources]
+
+
+def check_prompt(prompt: Sequence[int], *, number: int) -> None:
+    """Raise InputError for an empty prompt: there is nothing to continue."""
+    if len(prompt) == 0:
+        raise InputError(f"prompt {number} holds no token", remedy="begin it with the start token")
+
+
+def check_source(tokens: int, *, max_positions: int) -> None:
+    """Raise InputError unless a source of `tokens` fits into `max_positions`."""
+    if tokens > max_positions:
+        raise InputError(
+            f"a source of {tokens} tokens, but the model reads at most {max_positions} (max_positions)",
+            remedy="shorten or split the text",
+        )
 
 
 def check_room(prompt: int, new: int, *, max_positions: int) -> None:

@@ -16,11 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from llm.baselines.base import BaselineData, BaselineResult
-from llm.batching import chunks, window_starts
+from llm.batching import window_starts
 from llm.corpora.plays import PlaysConfig
 from llm.decoding.config import SearchConfig
-from llm.decoding.search import search
-from llm.decoding.steps import DecoderOnlySteps
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
 from llm.model.config import DecoderConfig
 from llm.model.decoder import DecoderModel
@@ -28,12 +26,11 @@ from llm.model.loss import projected_cross_entropy
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
-from llm.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer, TokenizerConfig
 from llm.tokens import TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 
-_ROWS = 32  # texts that are continued together
-_TOKENS = 16384  # padded prompt tokens that are read together
+_ROWS = 32  # windows that are scored together
 _PROMPT_LINES = 2  # how much of a text is given as the prompt of a sample
 
 
@@ -106,22 +103,14 @@ class Generation:
         return ["".join(row["text"].splitlines(keepends=True)[:_PROMPT_LINES]) for row in rows[:count]]
 
     def answer(self, predictor: Predictor, texts: Sequence[str], params: SearchConfig) -> list[Answer]:
-        """Continuations, without the prompts. One random stream serves the call, so the same call gives the same."""
-        model = predictor.model
-        assert isinstance(model, DecoderModel)
+        """Continuations, without the prompts; the same call gives the same."""
         room = max(1, predictor.max_positions - params.max_new_tokens)
         # A prompt that leaves no room keeps its end: that is what the continuation follows.
         ids = [
             [row[0], *row[1:][-(room - 1) :]] if len(row) > room else row
             for row in predictor.tokenizer.encode_batch(texts)
         ]
-        generator = torch.Generator().manual_seed(params.seed)
-        answers: list[Answer] = [""] * len(ids)
-        for batch in track(chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS), label="writing"):
-            steps = DecoderOnlySteps(model, [ids[row] for row in batch], pad_id=PAD_ID)
-            written = search(steps, params, eos_id=EOS_ID, pad_id=PAD_ID, generator=generator)
-            for row, text in zip(batch, predictor.tokenizer.decode_batch(written), strict=True):
-                answers[row] = text
+        answers: list[Answer] = list(predictor.tokenizer.decode_batch(predictor.engine.write(ids, params)))
         return answers
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:

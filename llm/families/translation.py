@@ -15,26 +15,20 @@ from pydantic import Field
 from torch import nn
 
 from llm.baselines.base import BaselineData, BaselineResult
-from llm.batching import bucketed, chunks, pad
+from llm.batching import bucketed, pad
 from llm.cleaning import CleaningConfig
 from llm.corpora.interface_strings import InterfaceStringsConfig
 from llm.decoding.config import SearchConfig
-from llm.decoding.search import search
-from llm.decoding.steps import EncoderDecoderSteps
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.model.loss import projected_cross_entropy
 from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
-from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
-from llm.tokenizer import EOS_ID, PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
 from llm.tokens import TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
-
-_ROWS = 128  # texts that are translated together
-_TOKENS = 8192  # padded source tokens that are read together
 
 
 class TranslationParams(SearchConfig):
@@ -117,24 +111,11 @@ class Translation:
         return [row["source"] for row in rows[:count]]
 
     def answer(self, predictor: Predictor, texts: Sequence[str], params: SearchConfig) -> list[Answer]:
-        """Translations, the longest sources first so that a batch holds little padding.
-
-        The model sees numbered placeholders; the answers hold their names.
-        """
-        model = predictor.model
-        assert isinstance(model, EncoderDecoderModel)
+        """Translations: the model sees numbered placeholders, the answers hold their names."""
         longest = predictor.max_positions
-        sources = predictor.tokenizer.encode_batch(self.prepare(texts))
-        ids = [np.asarray(row[:longest], dtype=np.int32) for row in sources]
-        answers: list[Answer] = [""] * len(ids)
-        batches = chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS)
-        for batch in track(batches, label="translating"):
-            source = torch.from_numpy(pad([ids[row] for row in batch], value=PAD_ID)).to(predictor.device)
-            steps = EncoderDecoderSteps(model, source, source != PAD_ID, start_id=PAD_ID)
-            written = search(steps, params, eos_id=EOS_ID, pad_id=PAD_ID)
-            for row, text in zip(batch, predictor.tokenizer.decode_batch(written), strict=True):
-                answers[row] = named(text, names_in(texts[row]))
-        return answers
+        sources = [ids[:longest] for ids in predictor.tokenizer.encode_batch(self.prepare(texts))]
+        written = predictor.tokenizer.decode_batch(predictor.engine.write(sources, params))
+        return [named(target, names_in(text)) for target, text in zip(written, texts, strict=True)]
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """BLEU, chrF and the share of placeholders kept, in percent."""

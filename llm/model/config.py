@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from llm.config import Config
 
 class ModelSizes(Config):
     """What every assembly has."""
+
+    writes_text: ClassVar[bool] = True  # token by token, so that an engine for decoding has something to do
 
     width: int = Field(ge=8, le=8192, multiple_of=2, description="D: width of the residual stream")
     heads: int = Field(ge=1, le=128, description="H: attention heads; must divide the width into even parts")
@@ -42,6 +44,7 @@ class DecoderConfig(ModelSizes):
 class EncoderConfig(ModelSizes):
     """An encoder for classification; twin: BERT (LayerNorm after, learned positions, GELU, biases)."""
 
+    writes_text: ClassVar[bool] = False
     assembly: Literal["encoder"] = "encoder"
     layers: int = Field(ge=1, le=128, description="Transformer blocks")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from llm.families import load_family
 from llm.families.base import Family
@@ -34,6 +35,8 @@ def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage) -> StageSp
         "family": recipe.family,
         "model": recipe.model.model_dump(mode="json"),
         "training": recipe.training.model_dump(mode="json"),
+        # The folder carries the engine's files, and its predictions are the engine's.
+        "serving": recipe.serving.model_dump(mode="json"),
     }
     return StageSpec(
         name="training",
@@ -91,10 +94,11 @@ def _train(
         "recipe": recipe.model_dump(mode="json"),
         "params": family.params().model_dump(mode="json"),
     }
-    predictor = Predictor(family=family, model=model, tokenizer=text_tokenizer, description=description)
-    _save_model(folder / MODEL_FOLDER, predictor)
+    _save_model(folder / MODEL_FOLDER, model, text_tokenizer, description)
     write_jsonl(folder / HISTORY_FILE, progress.history)
     with deterministic(recipe.training.threads):
+        # Loaded as a user will load it, which writes what the engine needs beside the weights.
+        predictor = Predictor.load(folder / MODEL_FOLDER, device=recipe.training.device)
         write_json(folder / PREDICTIONS_FILE, _predictions(predictor, family, corpus))
     shutil.rmtree(checkpoints)
     return {
@@ -107,11 +111,12 @@ def _train(
     }
 
 
-def _save_model(folder: Path, predictor: Predictor) -> None:
-    writes_text = "max_new_tokens" in predictor.description["params"]
-    generation = _generation_defaults(predictor.description["params"]) if writes_text else None
-    save_model(folder, predictor.model, description=predictor.description, generation=generation)
-    predictor.tokenizer.save(folder, max_length=predictor.max_positions)
+def _save_model(folder: Path, model: nn.Module, tokenizer: TextTokenizer, description: dict[str, Any]) -> None:
+    writes_text = "max_new_tokens" in description["params"]
+    generation = _generation_defaults(description["params"]) if writes_text else None
+    save_model(folder, model, description=description, generation=generation)
+    longest: int = model.max_positions  # type: ignore[assignment]
+    tokenizer.save(folder, max_length=longest)
 
 
 def _generation_defaults(params: dict[str, Any]) -> dict[str, Any]:

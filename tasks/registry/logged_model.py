@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature, infer_signature
 
 import llm
+from llm.engines.config import ENGINE_PACKAGES, ServingConfig
 from llm.errors import RegistryError
 from tasks.registry.runs import TRAINING_KEY
 
@@ -34,6 +36,8 @@ REQUIREMENTS = (
 # The Hugging Face folder inside a logged model; `artifacts/` is MLflow's own choice.
 MODEL_ARTIFACT = "model"
 MODEL_PATH = f"artifacts/{MODEL_ARTIFACT}"
+# What CTranslate2 reads ends in .bin too, but begins with its format's number and the name of a specification.
+_CTRANSLATE2 = re.compile(rb"\x06\x00\x00\x00.\x00Transformer[A-Za-z]*Spec\x00", re.DOTALL)
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")
 _SCRIPT = Path(__file__).parents[1] / "pyfunc_model.py"
 
@@ -48,6 +52,7 @@ class ModelToLog:
     inputs: Sequence[str]
     answers: Sequence[str | Mapping[str, Any]]
     params: Mapping[str, Any]
+    serving: ServingConfig = field(default_factory=ServingConfig)
 
 
 def find_logged_model(client: MlflowClient, experiment_id: str, training_key: str) -> str | None:
@@ -97,11 +102,11 @@ def save_model(folder: Path, model: ModelToLog, *, description: Model | None = N
         code_paths=[str(Path(llm.__file__).parent)],
         signature=signature(model),
         input_example=(list(model.inputs), dict(model.params)),
-        pip_requirements=requirements(),
+        pip_requirements=requirements(model.serving),
         mlflow_model=description,
         metadata={"family": model.family, TRAINING_KEY: model.training_key},
     )
-    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLES)
+    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLES and not _is_converted(path))
     if pickles:
         raise RegistryError(
             f"the model folder {model.folder} holds {', '.join(pickles)}, which may be pickles",
@@ -109,11 +114,17 @@ def save_model(folder: Path, model: ModelToLog, *, description: Model | None = N
         )
 
 
+def _is_converted(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _CTRANSLATE2.match(file.read(64)) is not None
+
+
 def signature(model: ModelToLog) -> ModelSignature:
     """Texts in, what the model answers out, and the typed inference parameters with their defaults."""
     return infer_signature(list(model.inputs), list(model.answers), params=dict(model.params))
 
 
-def requirements() -> list[str]:
+def requirements(serving: ServingConfig) -> list[str]:
     """The installed versions, exact; without local labels such as `+cpu`, which no package index knows."""
-    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+    names = (*REQUIREMENTS, *ENGINE_PACKAGES[serving.engine])
+    return [f"{name}=={version(name).split('+')[0]}" for name in names]

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from llm.errors import ChecksumError, RegistryError
 from llm.files import sha256_of
+from llm.stages import file_list
 from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, registry_errors
 from tasks.registry.logged_model import MODEL_PATH, ModelToLog, find_logged_model, log_model
 from tasks.registry.runs import TRAINING_KEY, TrainingRun
@@ -117,7 +118,7 @@ def register(run: TrainingRun, model: ModelToLog, measured: Measured, *, step: i
     run_id = run.open()
     tags = {
         TRAINING_KEY: model.training_key,
-        _FILES: json.dumps({path.name: sha256_of(path) for path in sorted(model.folder.iterdir())}),
+        _FILES: json.dumps({name: entry["sha256"] for name, entry in file_list(model.folder).items()}),
         **measured.tags(),
     }
     with registry_errors(f"registering the {model.family} model"), lock(model.family):

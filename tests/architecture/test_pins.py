@@ -22,7 +22,8 @@ def group(name: str) -> list[str]:
     return found
 
 
-REQUIREMENTS = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *group("dev")]]
+EXTRAS = [text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra]
+REQUIREMENTS = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *EXTRAS, *group("dev")]]
 LINES = [
     line
     for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()

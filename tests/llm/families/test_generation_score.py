@@ -22,7 +22,7 @@ def predictor(max_positions: int) -> Predictor:
     config = DecoderConfig(width=16, heads=2, kv_heads=2, layers=1, feed_forward=32, max_positions=max_positions)
     unused: Any = None
     model = DecoderModel(config, VOCABULARY).eval()
-    return Predictor(family=Generation(), model=model, tokenizer=unused, description={})
+    return Predictor(family=Generation(), model=model, tokenizer=unused, description={}, engine=unused)
 
 
 def stream(length: int) -> np.ndarray:

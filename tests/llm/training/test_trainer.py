@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from llm.engines.torch_engine import TorchEngine
 from llm.errors import TrainingError
 from llm.families.translation import Translation
 from llm.model.config import EncoderDecoderConfig
@@ -238,7 +239,8 @@ def test_a_tiny_encoder_decoder_learns_to_copy(tmp_path: Path) -> None:
         report=lambda _step, _values: None,
     )
     trainer.run()
-    predictor = Predictor(family=family, model=model, tokenizer=tokenizer, description={})
+    engine = TorchEngine(model)
+    predictor = Predictor(family=family, model=model, tokenizer=tokenizer, description={}, engine=engine)
     answers = predictor.predict(unseen, max_new_tokens=32)
     right = sum(answer == text for answer, text in zip(answers, unseen, strict=True))
     assert len(unseen) >= 20

@@ -1,0 +1,49 @@
+"""The one interface behind which engines write text, and how an engine is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from llm.decoding.config import SearchConfig
+from llm.engines.config import EngineName
+from llm.engines.ctranslate2_engine import CTranslate2Engine
+from llm.engines.ctranslate2_folder import converted, writes_text
+from llm.engines.torch_engine import TorchEngine
+from llm.errors import ConfigError
+from llm.tokenizer import TextTokenizer
+
+
+class Engine(Protocol):
+    """Writes texts with one model."""
+
+    def write(self, inputs: Sequence[Sequence[int]], config: SearchConfig) -> list[list[int]]:
+        """New tokens for each input, in order, without `</s>`: a prompt's continuation, or a source's target.
+
+        A prompt begins with `<s>`; a source ends with `</s>`. The same call gives the same texts, on one engine.
+
+        Raises InputError when an input does not fit the model with `config.max_new_tokens` more tokens.
+        """
+
+
+def load_engine(name: EngineName, *, folder: Path, model: nn.Module, tokenizer: TextTokenizer) -> Engine:
+    """The engine of that name for the model in `folder`; files that it needs and `folder` lacks are written there.
+
+    Raises ConfigError when its package is not installed, or `model` writes no text and the engine can do nothing else.
+    """
+    if name == "torch":
+        return TorchEngine(model)
+    if not writes_text(model):
+        raise ConfigError(
+            f"{folder}: a {type(model).__name__} cannot run on {name}, which only writes text",
+            remedy="use the engine torch",
+        )
+    if name == "torch-bfloat16":
+        return TorchEngine(model, dtype=torch.bfloat16)
+    compute_type = name.removeprefix("ctranslate2-")
+    files = converted(folder, model, tokens=tokenizer.tokens(), compute_type=compute_type)
+    return CTranslate2Engine(files, model, compute_type=compute_type)

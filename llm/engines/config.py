@@ -1,0 +1,29 @@
+"""Which engine a registered model runs on. Torch-free, so that a bad value is refused at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from llm.config import Config
+
+EngineName = Literal["torch", "torch-bfloat16", "ctranslate2-float32", "ctranslate2-int8"]
+
+
+# Distributions that an engine needs beyond those of every model.
+ENGINE_PACKAGES: dict[EngineName, tuple[str, ...]] = {
+    "torch": (),
+    "torch-bfloat16": (),
+    "ctranslate2-float32": ("ctranslate2",),
+    "ctranslate2-int8": ("ctranslate2",),
+}
+
+
+class ServingConfig(Config):
+    """How the model is run once it is trained; scores, samples and the gate's repetition come from this engine."""
+
+    engine: EngineName = Field(
+        "torch",
+        description="what writes the texts; bfloat16 and int8 round the weights, ctranslate2 needs its package",
+    )
