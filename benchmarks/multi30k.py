@@ -19,6 +19,7 @@ import sacrebleu
 import torch
 
 from benchmarks.race import machine
+from llm.engines.torch_engine import TorchEngine
 from llm.families.translation import Translation
 from llm.predictor import Predictor
 from llm.recipe import Recipe
@@ -51,7 +52,7 @@ def recipe(options: argparse.Namespace) -> Recipe:
         "batch_tokens": 4096,
         "learning_rate": options.learning_rate,
         "warmup": 400,
-        "validate_every": 200,
+        "validate_every": 250,
         "average": 0.998,
         "seed": options.seed,
         "threads": options.threads,
@@ -99,7 +100,8 @@ def train(splits: dict[str, list[Row]], chosen: Recipe, folder: Path) -> tuple[P
         "best_step": progress.best_step,
         "products": progress.products,
     }
-    return Predictor(family=family, model=model, tokenizer=tokenizer, description={}), facts
+    engine = TorchEngine(model)
+    return Predictor(family=family, model=model, tokenizer=tokenizer, description={}, engine=engine), facts
 
 
 def score(predictor: Predictor, rows: Sequence[Row]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm.model.products import multiply, weight_gradient
+from llm.model.products import as_factor, multiply, weight_gradient
 
 # A chunk's scores should stay in the processor's cache while they are worked on: 2 million of them are 8 MB.
 _CHUNK_SCORES = 1 << 21
@@ -38,16 +38,17 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
         """See `projected_cross_entropy`."""
         needs_gradient = any(ctx.needs_input_grad)
+        read_states, read_weight = as_factor(states), as_factor(weight)
         size = max(1, _CHUNK_SCORES // weight.shape[0])
         total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         states_gradient = torch.empty_like(states) if needs_gradient else None
         sum_of_gradients = torch.zeros_like(weight) if needs_gradient else None
         for start in range(0, states.shape[0], size):
-            chunk = states[start : start + size]
-            loss, gradient = _chunk_loss(chunk, weight, labels[start : start + size], label_smoothing)
+            chunk = read_states[start : start + size]
+            loss, gradient = _chunk_loss(chunk, read_weight, labels[start : start + size], label_smoothing)
             total += loss
             if states_gradient is not None and sum_of_gradients is not None:
-                states_gradient[start : start + size] = multiply(gradient, weight.t())
+                states_gradient[start : start + size] = multiply(gradient, read_weight.t())
                 sum_of_gradients += weight_gradient(gradient, chunk)
         if states_gradient is not None and sum_of_gradients is not None:
             ctx.save_for_backward(states_gradient, sum_of_gradients)

@@ -27,7 +27,8 @@ def products(kind: Products, device: torch.device) -> Iterator[None]:
     """Inside, every `Linear` multiplies this way: "float32" as torch does by itself, "onednn" in float32 too."""
     token = _current.set(kind)
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bfloat16"):
+        # Without its cache, which would go on multiplying with the weights of the first step until the end.
+        with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bfloat16", cache_enabled=False):
             yield
     finally:
         _current.reset(token)
@@ -52,6 +53,11 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(x, weight, bias)
     out: Tensor = _OneDnnProduct.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], weight.shape[0])
+
+
+def as_factor(x: Tensor) -> Tensor:
+    """`x` as products read it: for what is used in several of them, so that it is rounded once."""
+    return x.bfloat16() if _current.get() == "bfloat16" else x
 
 
 class Linear(nn.Linear):

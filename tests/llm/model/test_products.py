@@ -57,6 +57,17 @@ def test_bfloat16_products_are_rounded_to_eight_bits_of_mantissa() -> None:
     torch.testing.assert_close(found.float(), expected, rtol=2**-6, atol=2**-6)
 
 
+@pytest.mark.parametrize("kind", ["float32", pytest.param("onednn", marks=needs_onednn), "bfloat16"])
+def test_a_weight_that_changes_inside_the_context_is_multiplied_as_it_is_now(kind: Products) -> None:
+    layer, x = Linear(4, 4), torch.ones(2, 4)
+    with products(kind, CPU):
+        before = layer(x)
+        with torch.no_grad():
+            layer.weight += 1.0
+        after = layer(x)
+    torch.testing.assert_close(after - before, torch.full_like(after, 4.0), rtol=2**-5, atol=0)
+
+
 @pytest.mark.parametrize("kind", ["float32", pytest.param("onednn", marks=needs_onednn)])
 @pytest.mark.parametrize("outer", [2, 6])
 def test_the_gradient_of_a_weight_is_summed_over_all_rows(kind: Products, outer: int) -> None:
