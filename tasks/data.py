@@ -12,6 +12,7 @@ from llm.errors import DownloadError
 from llm.families import load_family
 from llm.home import downloads_folder, stages_folder
 from llm.ingest import corpus_stage
+from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
@@ -51,15 +52,33 @@ def ingest(recipe: Recipe) -> Stage:
     return stage
 
 
-@task(name="train tokenizer", tags=["data"], cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="train tokenizer",
+    tags=["data"],
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_download_failed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def train_tokenizer(recipe: Recipe, corpus: Stage) -> Stage:
-    """Train the tokenizer on the train split."""
+    """Train the tokenizer on the train split, or take the one that a pretrained model brings."""
+    if isinstance(recipe.model, PretrainedEncoder):
+        return _pretrained(recipe.model)
     family = load_family(recipe.family)
+    assert recipe.tokenizer is not None
     stage = tokenizer_stage(
         corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=stages_folder()
     )
     facts = stage.facts
     log_stage(stage, f"{facts['vocabulary']:,} entries, {facts['bytes_per_token']} bytes a token")
+    return stage
+
+
+def _pretrained(model: PretrainedEncoder) -> Stage:
+    stage = pretrained_stage(model, root=stages_folder(), downloads=downloads_folder())
+    facts = stage.facts
+    log_stage(stage, f"{facts['layers']} layers of {facts['width']}, {facts['vocabulary']:,} entries")
     return stage
 
 

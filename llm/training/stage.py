@@ -73,7 +73,9 @@ def _train(
         torch.manual_seed(recipe.training.seed)
         # What is computed for the first weights must not depend on how many threads the caller has.
         with deterministic(recipe.training.threads):
-            model = family.build_model(recipe, train, text_tokenizer).to(pick_device(recipe.training.device))
+            # With pretrained weights, the stage that brings the tokenizer brings them too.
+            model = family.build_model(recipe.located(tokenizer.path), train, text_tokenizer)
+            model = model.to(pick_device(recipe.training.device))
         trainer = Trainer(
             family=family,
             model=model,
