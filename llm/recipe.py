@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -41,6 +41,10 @@ class Recipe(Config):
     )
     model: ModelConfig
     training: TrainingConfig
+    start: Literal["fresh", "champion"] = Field(
+        "fresh",
+        description="champion: go on from its weights, with its tokenizer, where options and labels are the same",
+    )
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")

@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from llm.config import Config
 from llm.errors import CorpusError, InputError, ModelFolderError
-from llm.files import read_jsonl, write_atomically, write_json
-from llm.stages import Stage, StageSpec, run_stage
+from llm.files import read_jsonl, sha256_of, write_atomically, write_json
+from llm.stages import Stage, StageSpec, open_stage, run_stage
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 # Their order is their id. Byte-level BPE never emits <unk>: it is there because inference engines ask for one.
@@ -296,6 +296,26 @@ def tokenizer_stage(
             "tokens": tokens,
             "bytes_per_token": round(size / max(tokens, 1), 3),
         }
+
+    return run_stage(spec, build, root=root)
+
+
+def kept_tokenizer_stage(folder: Path, key: str, *, root: Path) -> Stage:
+    """The tokenizer of a model in `folder`, for a training that goes on from it; facts: entries.
+
+    It is the stage `key` where that is still there, since what was made of that stage can then be used again too.
+
+    Raises ModelFolderError when it is missing or damaged.
+    """
+    if (root / "tokenizer" / key).exists():
+        return open_stage(root / "tokenizer" / key)
+    tokenizer = TextTokenizer.load(folder)
+    inputs = {TOKENIZER_FILE: sha256_of(folder / TOKENIZER_FILE)}
+    spec = StageSpec(name="tokenizer", version=_STAGE_VERSION, config={}, inputs=inputs)
+
+    def build(target: Path) -> dict[str, Any]:
+        tokenizer.save(target)
+        return {"vocabulary": tokenizer.size}
 
     return run_stage(spec, build, root=root)
 

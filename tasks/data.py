@@ -16,8 +16,9 @@ from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
-from llm.tokenizer import tokenizer_stage
+from llm.tokenizer import kept_tokenizer_stage, tokenizer_stage
 from llm.tokens import tokens_stage
+from llm.training.start import Start
 from tasks.stages import log_stage
 
 
@@ -61,10 +62,14 @@ def ingest(recipe: Recipe) -> Stage:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def train_tokenizer(recipe: Recipe, corpus: Stage) -> Stage:
-    """Train the tokenizer on the train split, or take the one that a pretrained model brings."""
+def train_tokenizer(recipe: Recipe, corpus: Stage, start: Start | None) -> Stage:
+    """Train the tokenizer on the train split, or take the one that a pretrained model or the champion brings."""
     if isinstance(recipe.model, PretrainedEncoder):
         return _pretrained(recipe.model)
+    if start is not None:
+        stage = kept_tokenizer_stage(start.folder, start.tokenizer, root=stages_folder())
+        log_stage(stage, f"{stage.facts['vocabulary']:,} entries, kept from the champion")
+        return stage
     family = load_family(recipe.family)
     assert recipe.tokenizer is not None
     stage = tokenizer_stage(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from llm.errors import StageError
 from llm.families import load_family
 from llm.families.base import Family
 from llm.files import write_json, write_jsonl
@@ -17,7 +20,10 @@ from llm.recipe import Recipe
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TextTokenizer
 from llm.tokens import TokenTable, rows_of
+from llm.training.start import Start, for_successors
 from llm.training.trainer import Report, Trainer, deterministic
+
+log = logging.getLogger(__name__)
 
 _VERSION = 2
 _SAMPLES = 20
@@ -27,8 +33,18 @@ PREDICTIONS_FILE = "predictions.json"
 HISTORY_FILE = "history.jsonl"
 
 
-def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage) -> StageSpec:
-    """What identifies a training: family, sizes, options and the token tables."""
+def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage, start: Start | None = None) -> StageSpec:
+    """What identifies a training: family, sizes, options, the token tables, and the weights that it goes on from.
+
+    A champion that learned just this is not its own successor: then the training that made it is meant.
+    """
+    if start is None:
+        return _spec(recipe, tokens=tokens, tokenizer=tokenizer, before=None)
+    again = _spec(recipe, tokens=tokens, tokenizer=tokenizer, before=start.before)
+    return again if again.key == start.training else _spec(recipe, tokens=tokens, tokenizer=tokenizer, before=start.key)
+
+
+def _spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage, before: str | None) -> StageSpec:
     config = {
         "family": recipe.family,
         "model": recipe.model.model_dump(mode="json"),
@@ -38,35 +54,49 @@ def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage) -> StageSp
         name="training",
         version=_VERSION,
         config=config,
-        inputs={"tokens": tokens, "tokenizer": tokenizer},
+        inputs={"tokens": tokens, "tokenizer": tokenizer} | ({"start": before} if before else {}),
         resumable=True,
     )
 
 
 def training_stage(
-    recipe: Recipe, *, corpus: Stage, tokens: Stage, tokenizer: Stage, root: Path, report: Report
+    recipe: Recipe,
+    *,
+    corpus: Stage,
+    tokens: Stage,
+    tokenizer: Stage,
+    root: Path,
+    report: Report,
+    start: Start | None = None,
 ) -> Stage:
     """Train, or return what was trained before.
 
     The folder holds `model/` (a Hugging Face folder), `history.jsonl` (the curve) and `predictions.json`: inputs from
     the test split with the answers that the model gave here, which it must repeat wherever it is loaded.
     """
-    spec = training_spec(recipe, tokens=tokens, tokenizer=tokenizer)
+    spec = training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)
 
     def build(folder: Path) -> dict[str, Any]:
-        return _train(
-            recipe, spec=spec, corpus=corpus, tokens=tokens, tokenizer=tokenizer, folder=folder, report=report
-        )
+        stages = _Stages(corpus=corpus, tokens=tokens, tokenizer=tokenizer)
+        return _train(recipe, spec=spec, stages=stages, start=start, folder=folder, report=report)
 
     return run_stage(spec, build, root=root)
 
 
+@dataclass(frozen=True)
+class _Stages:
+    corpus: Stage
+    tokens: Stage
+    tokenizer: Stage
+
+
 def _train(
-    recipe: Recipe, *, spec: StageSpec, corpus: Stage, tokens: Stage, tokenizer: Stage, folder: Path, report: Report
+    recipe: Recipe, *, spec: StageSpec, stages: _Stages, start: Start | None, folder: Path, report: Report
 ) -> dict[str, Any]:
     family = load_family(recipe.family)
-    text_tokenizer = TextTokenizer.load(tokenizer.path)
-    train = TokenTable.load(tokens.path / "train.safetensors")
+    before = spec.input_keys.get("start")
+    text_tokenizer = TextTokenizer.load(stages.tokenizer.path)
+    train = TokenTable.load(stages.tokens.path / "train.safetensors")
     checkpoints = folder / "checkpoints"
     # The caller's random state is left as it was.
     with torch.random.fork_rng(devices=[]):
@@ -74,13 +104,15 @@ def _train(
         # What is computed for the first weights must not depend on how many threads the caller has.
         with deterministic(recipe.training.threads):
             # With pretrained weights, the stage that brings the tokenizer brings them too.
-            model = family.build_model(recipe.located(tokenizer.path), train, text_tokenizer)
+            model = family.build_model(recipe.located(stages.tokenizer.path), train, text_tokenizer)
+            if before is not None:
+                _start(start, before).fill(model)
             model = model.to(pick_device(recipe.training.device))
         trainer = Trainer(
             family=family,
             model=model,
             train=train,
-            validation=TokenTable.load(tokens.path / "validation.safetensors"),
+            validation=TokenTable.load(stages.tokens.path / "validation.safetensors"),
             config=recipe.training,
             folder=checkpoints,
             report=report,
@@ -91,12 +123,13 @@ def _train(
         "training_key": spec.key,
         "recipe": recipe.model_dump(mode="json"),
         "params": family.params().model_dump(mode="json"),
+        **for_successors(stages.corpus, stages.tokenizer, before),
     }
     predictor = Predictor(family=family, model=model, tokenizer=text_tokenizer, description=description)
     _save_model(folder / MODEL_FOLDER, predictor)
     write_jsonl(folder / HISTORY_FILE, progress.history)
     with deterministic(recipe.training.threads):
-        write_json(folder / PREDICTIONS_FILE, _predictions(predictor, family, corpus))
+        write_json(folder / PREDICTIONS_FILE, _predictions(predictor, family, stages.corpus))
     shutil.rmtree(checkpoints)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -106,6 +139,16 @@ def _train(
         "precision": progress.precision,
         "training_seconds": round(progress.seconds, 1),
     }
+
+
+def _start(start: Start | None, before: str) -> Start:
+    if start is None or start.key != before:
+        raise StageError(
+            f"the champion went on from the weights {before}, which are gone like the training that made it",
+            remedy="set start to fresh for a night, or training.seed to another number",
+        )
+    log.info("training goes on from the champion's weights (%s)", before)
+    return start
 
 
 def _save_model(folder: Path, predictor: Predictor) -> None:
