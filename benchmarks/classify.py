@@ -1,5 +1,7 @@
 """Classification of standard sets, ours beside TF-IDF and logistic regression on the same split; one JSON line.
 
+Ours is a recipe trained from nothing and, with `--encoder`, a pretrained BERT that goes on learning.
+
 Sets: SST-2 (2 labels), TREC-6 (6), AG News (4, of which 10,001 rows to train on). Each model is chosen on the dev split
 (cut out of train where a set has none) and reads the test split once.
 """
@@ -20,6 +22,8 @@ import torch
 
 from llm.engines.torch_engine import TorchEngine
 from llm.families.classification import Classification
+from llm.home import downloads_folder
+from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.splits import SPLITS
@@ -94,11 +98,10 @@ def tfidf_regression(splits: dict[str, list[Row]]) -> dict[str, float]:
 
 
 def ours(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> dict[str, float]:
-    """Accuracy (percent) of a recipe trained from nothing."""
+    """Accuracy (percent) of a recipe; `folder` keeps checkpoints, and pretrained weights where it starts from some."""
     started = time.monotonic()
     family = Classification()
-    texts = [row["text"] for row in splits["train"]]
-    tokenizer = TextTokenizer(train_tokenizer(texts, recipe.tokenizer, template=family.template))
+    tokenizer, recipe = _prepared(splits, recipe, folder)
     together = family.tokenize([row for split in SPLITS for row in splits[split]], tokenizer)
     train_rows, dev_rows = len(splits["train"]), len(splits["validation"])
     train, dev = together.slice(0, train_rows), together.slice(train_rows, train_rows + dev_rows)
@@ -110,7 +113,7 @@ def ours(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> dict[str
         train=train,
         validation=dev,
         config=recipe.training,
-        folder=folder,
+        folder=folder / "checkpoints",
         report=lambda *_: None,
     )
     trainer.run()
@@ -121,6 +124,20 @@ def ours(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> dict[str
         "test": family.evaluate(predictor, splits["test"]).metrics["accuracy"],
         "seconds": time.monotonic() - started,
     }
+
+
+def _prepared(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> tuple[TextTokenizer, Recipe]:
+    if isinstance(recipe.model, PretrainedEncoder):
+        stage = pretrained_stage(recipe.model, root=folder, downloads=downloads_folder())
+        return TextTokenizer.load(stage.path), recipe.located(stage.path)
+    texts = [row["text"] for row in splits["train"]]
+    return TextTokenizer(train_tokenizer(texts, recipe.tokenizer, template=Classification.template)), recipe
+
+
+def pretrained_recipe(encoder: str, **training: Any) -> Recipe:
+    """The pretrained preset over the weights in a folder; `wheel`: over its own."""
+    recipe = Classification().presets()["pretrained"].vary(training=training)
+    return recipe if encoder == "wheel" else recipe.located(Path(encoder))
 
 
 def small_recipe(**training: Any) -> Recipe:
@@ -136,13 +153,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=list(SETS), help="which sets")
     parser.add_argument("--seed", type=int, default=1, help="random seed of the training")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--encoder", metavar="wheel|FOLDER", help="also fine-tune these pretrained weights")
     options = parser.parse_args(arguments)
     results = {}
     for name in options.sets:
         splits = read(options.data, SETS[name])
-        with tempfile.TemporaryDirectory() as folder:
-            recipe = small_recipe(seed=options.seed, threads=options.threads)
-            found = {"ours": ours(splits, recipe, Path(folder)), "tfidf_regression": tfidf_regression(splits)}
+        chosen = {"seed": options.seed, "threads": options.threads}
+        recipes = {"ours": small_recipe(**chosen)}
+        if options.encoder:
+            recipes["pretrained"] = pretrained_recipe(options.encoder, **chosen)
+        found = {"tfidf_regression": tfidf_regression(splits)}
+        for who, recipe in recipes.items():
+            with tempfile.TemporaryDirectory() as folder:
+                found[who] = ours(splits, recipe, Path(folder))
         results[name] = {who: {key: round(value, 2) for key, value in row.items()} for who, row in found.items()}
     print(json.dumps({"benchmark": "classify", "results": results}))
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm.errors import RegistryError
-from llm.home import home
 from llm.predictor import Predictor
-from tasks.registry.versions import Version, champion, download_model_folder
+from tasks.registry.versions import Version, champion, champion_folder
 
 
 @dataclass(frozen=True)
@@ -28,5 +27,5 @@ def load_champion(family: str) -> Champion:
     version = champion(family)
     if version is None:
         raise RegistryError(f"{family} has no champion yet", remedy=f"train one: nightshift run {family}")
-    folder = download_model_folder(version, home() / "champions" / family / version.training_key)
+    folder = champion_folder(version)
     return Champion(version, folder, Predictor.load(folder))

@@ -17,7 +17,7 @@ from llm.recipe import Recipe
 from tasks.gate import GateConfig
 
 # A mapping with one of these keys is one of several kinds: options of another kind must not be mixed into it.
-_KINDS = ("source", "assembly")
+_KINDS = ("source", "assembly", "kind")
 
 
 class RetrainConfig(Recipe):
@@ -34,6 +34,15 @@ class RetrainConfig(Recipe):
             raise ValueError(
                 f"evaluation.must_beat names {', '.join(unknown)}; "
                 f"the baselines of {self.family} are {', '.join(known) or 'none'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _family_builds_the_model(self) -> RetrainConfig:
+        known = sorted({preset.model.assembly for preset in load_family(self.family).presets().values()})
+        if self.model.assembly not in known:
+            raise ValueError(
+                f"model.assembly {self.model.assembly} is not for {self.family}, which has {', '.join(known)}"
             )
         return self
 

@@ -19,7 +19,7 @@ from tasks.registry.runs import TrainingRun, training_run
 from tasks.registry.versions import champion
 from tasks.report import write_report
 from tasks.story import Story
-from tasks.train import train
+from tasks.train import find_start, train
 
 
 @flow(
@@ -34,12 +34,13 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
     """Retrain one family and decide. Stages whose inputs did not change are reused."""
     recipe = config.recipe
     corpus = ingest(recipe)
-    tokenizer = train_tokenizer(recipe, corpus)
+    start = find_start(recipe, corpus)
+    tokenizer = train_tokenizer(recipe, corpus, start)
     tokens = tokenize(recipe, corpus, tokenizer)
     baselines = score_baselines(recipe, corpus, tokens)
-    identity = training_identity(recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer)
+    identity = training_identity(recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, start=start)
     with training_run(identity) as run:
-        training = train(recipe, corpus, tokens, tokenizer, run)
+        training = train(recipe, corpus, tokens, tokenizer, start, run)
         evaluation = evaluate(recipe, training, corpus)
         outcome = contest(config, run, corpus=corpus, training=training, evaluation=evaluation, baselines=baselines)
     story = Story(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,10 +13,15 @@ from llm.config import Config
 from llm.corpora import CorpusConfig
 from llm.engines.config import ServingConfig
 from llm.families import FAMILIES
-from llm.model.config import ModelConfig
+from llm.model.config import DecoderConfig, EncoderConfig, EncoderDecoderConfig
+from llm.model.pretrained import FolderWeights, PretrainedEncoder
 from llm.splits import SplitConfig
 from llm.tokenizer import TokenizerConfig
 from llm.training.config import TrainingConfig
+
+ModelConfig = Annotated[
+    DecoderConfig | EncoderConfig | EncoderDecoderConfig | PretrainedEncoder, Field(discriminator="assembly")
+]
 
 
 class EvaluationConfig(Config):
@@ -31,9 +37,15 @@ class Recipe(Config):
     corpus: CorpusConfig
     cleaning: CleaningConfig = CleaningConfig()
     splits: SplitConfig = SplitConfig()
-    tokenizer: TokenizerConfig
+    tokenizer: TokenizerConfig | None = Field(
+        None, description="how the vocabulary is learned; none with a pretrained model, which brings its own"
+    )
     model: ModelConfig
     training: TrainingConfig
+    start: Literal["fresh", "champion"] = Field(
+        "fresh",
+        description="champion: go on from its weights, with its tokenizer, where options and labels are the same",
+    )
     evaluation: EvaluationConfig = EvaluationConfig()
     serving: ServingConfig = ServingConfig()
 
@@ -48,7 +60,26 @@ class Recipe(Config):
             )
         if self.serving.engine != "torch" and not self.model.writes_text:
             raise ValueError(f"serving.engine ({self.serving.engine}) only writes text; {self.family} runs on torch")
+        if isinstance(self.model, PretrainedEncoder):
+            self._fits_a_pretrained_model()
+        elif self.tokenizer is None:
+            raise ValueError("tokenizer is missing: only model.assembly pretrained_encoder brings its own")
         return self
+
+    def _fits_a_pretrained_model(self) -> None:
+        if self.tokenizer is not None:
+            raise ValueError("tokenizer must be null with model.assembly pretrained_encoder, which brings its own")
+        if self.training.subword_dropout > 0:
+            raise ValueError(
+                f"training.subword_dropout ({self.training.subword_dropout}) must be 0 with model.assembly "
+                "pretrained_encoder: its tokenizer has no merges to undo"
+            )
+
+    def located(self, folder: Path) -> Recipe:
+        """This recipe with its pretrained weights in `folder`; itself where it starts from none."""
+        if not isinstance(self.model, PretrainedEncoder):
+            return self
+        return self.vary(model={"weights": FolderWeights(path=str(folder)).model_dump()})
 
     def vary(self, **changes: Mapping[str, Any]) -> Recipe:
         """This recipe with some options of its parts changed, validated anew: `vary(training={"steps": 100})`.
@@ -57,7 +88,7 @@ class Recipe(Config):
         """
         values = self.model_dump()
         for part, options in changes.items():
-            values[part] = {**values[part], **options}
+            values[part] = {**(values[part] or {}), **options}
         return Recipe.model_validate(values)
 
 

@@ -16,12 +16,24 @@ from pydantic import Field, model_validator
 
 from llm.config import Config
 from llm.errors import CorpusError, InputError, ModelFolderError
-from llm.files import read_jsonl, write_atomically, write_json
-from llm.stages import Stage, StageSpec, run_stage
+from llm.files import read_jsonl, sha256_of, write_atomically, write_json
+from llm.stages import Stage, StageSpec, open_stage, run_stage
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 # Their order is their id. Byte-level BPE never emits <unk>: it is there because inference engines ask for one.
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
+
+# By the role that tokenizer_config.json gives them: ours, and BERT's, whose ids are wherever its vocabulary has them.
+_ROLES = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), SPECIAL_TOKENS, strict=True))
+_BERT_ROLES = {
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+    "mask_token": "[MASK]",
+}
+# What WordPiece writes before a token that goes on with a word.
+_CONTINUES = "##"
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -73,12 +85,13 @@ class TextTokenizer:
         # And these it may hold, when transformers has written it: cut or filled ids would pass for the text.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._roles = _BERT_ROLES if tokenizer.token_to_id(_BERT_ROLES["pad_token"]) == PAD_ID else _ROLES
 
     @classmethod
     def load(cls, folder: Path) -> TextTokenizer:
         """Read `folder/tokenizer.json`.
 
-        Raises ModelFolderError when the file is missing, damaged, or does not hold our special tokens.
+        Raises ModelFolderError when the file is missing, damaged, or holds neither our special tokens nor BERT's.
         """
         path = folder / TOKENIZER_FILE
         if not path.is_file():
@@ -91,14 +104,17 @@ class TextTokenizer:
             raise
         except BaseException as error:  # tokenizers panics on some files, and its PanicException is no Exception.
             raise ModelFolderError(f"{path}: not a usable tokenizer ({error})", remedy=_DAMAGED) from None
-        for index, token in enumerate(SPECIAL_TOKENS):
-            found = tokenizer._tokenizer.token_to_id(token)
-            if found != index:
+        tokenizer._check_special_tokens(path)
+        return tokenizer
+
+    def _check_special_tokens(self, path: Path) -> None:
+        for index, token in enumerate(self._roles.values()):
+            found = self._tokenizer.token_to_id(token)
+            if found is None or (self._roles is _ROLES and found != index):
                 raise ModelFolderError(
                     f"{path}: {token} has the id {found}, not {index}",
-                    remedy="use a tokenizer that Nightshift has trained",
+                    remedy="use a tokenizer that Nightshift has trained, or BERT's",
                 )
-        return tokenizer
 
     def save(self, folder: Path, *, max_length: int | None = None) -> None:
         """Write tokenizer.json and tokenizer_config.json, such that `AutoTokenizer.from_pretrained` gives the same ids.
@@ -106,13 +122,9 @@ class TextTokenizer:
         `max_length` is the longest sequence, in tokens, that the model beside it takes; None states no limit.
         """
         write_atomically(folder / TOKENIZER_FILE, lambda temporary: self._tokenizer.save(str(temporary)))
-        pad, bos, eos, unk = SPECIAL_TOKENS
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "pad_token": pad,
-            "bos_token": bos,
-            "eos_token": eos,
-            "unk_token": unk,
+            **self._roles,
             "clean_up_tokenization_spaces": False,
             # transformers' name for `encode_special_tokens`.
             "split_special_tokens": True,
@@ -127,9 +139,19 @@ class TextTokenizer:
         size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         return size
 
+    @property
+    def merges(self) -> bool:
+        """True for BPE; WordPiece has a vocabulary and no merges."""
+        return isinstance(self._tokenizer.model, tokenizers.models.BPE)
+
     def merged_parts(self) -> NDArray[np.int32]:
-        """(V, 2): the two tokens that were merged into each token; -1 for bytes and special tokens."""
+        """(V, 2): the two tokens that were merged into each token; -1 for what was not merged: bytes, special tokens.
+
+        All -1 where the tokenizer has no merges.
+        """
         parts = np.full((self.size, 2), -1, dtype=np.int32)
+        if not self.merges:
+            return parts
         numbers = self._tokenizer.get_vocab()
         for left, right in json.loads(self._tokenizer.to_str())["model"]["merges"]:
             parts[numbers[left + right]] = (numbers[left], numbers[right])
@@ -138,12 +160,11 @@ class TextTokenizer:
     def pieces(self) -> list[str]:
         """V strings: each token's bytes in byte-level BPE's alphabet (U+0120 is the space), perhaps closed by WORD_END.
 
-        "" for special tokens.
+        WordPiece's as its vocabulary writes them. "" for special tokens.
         """
         pieces = [""] * self.size
         for piece, number in self._tokenizer.get_vocab().items():
-            pieces[number] = piece
-        pieces[: len(SPECIAL_TOKENS)] = [""] * len(SPECIAL_TOKENS)
+            pieces[number] = "" if piece in self._roles.values() else piece
         return pieces
 
     def tokens(self) -> list[str]:
@@ -154,8 +175,11 @@ class TextTokenizer:
         return tokens
 
     def word_starts(self) -> NDArray[np.bool_]:
-        """(V,): whether a token begins with a space, as the tokens that begin a word do."""
-        return np.asarray([piece.startswith("\u0120") for piece in self.pieces()], dtype=np.bool_)
+        """(V,): whether a token begins a word: with a space in BPE, unmarked in WordPiece; special tokens do not."""
+        pieces = self.pieces()
+        if self.merges:
+            return np.asarray([piece.startswith("\u0120") for piece in pieces], dtype=np.bool_)
+        return np.asarray([piece != "" and not piece.startswith(_CONTINUES) for piece in pieces], dtype=np.bool_)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text within the template.
@@ -190,6 +214,28 @@ class TextTokenizer:
         """`decode` of each."""
         texts: list[str] = self._tokenizer.decode_batch([list(ids) for ids in batch], skip_special_tokens=True)
         return texts
+
+
+def wordpiece_tokenizer(vocabulary: Path, *, lowercase: bool) -> tokenizers.Tokenizer:
+    """BERT's tokenizer (Devlin et al. 2019) from its vocab.txt, for checkpoints that have no tokenizer.json.
+
+    Raises ModelFolderError when the vocabulary lacks one of BERT's special tokens.
+    """
+    lines = vocabulary.read_text(encoding="utf-8").split("\n")
+    ids = {token: index for index, token in enumerate(line.rstrip("\r") for line in lines) if token}
+    missing = [token for token in _BERT_ROLES.values() if token not in ids]
+    if missing:
+        raise ModelFolderError(f"{vocabulary}: there is no {missing[0]}", remedy="use BERT's own vocabulary")
+    unknown, first, last = (_BERT_ROLES[role] for role in ("unk_token", "cls_token", "sep_token"))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token=unknown))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tokenizers.decoders.WordPiece(prefix=_CONTINUES)
+    tokenizer.add_special_tokens(list(_BERT_ROLES.values()))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{first} $A {last}", special_tokens=[(first, ids[first]), (last, ids[last])]
+    )
+    return tokenizer
 
 
 _DAMAGED = "restore the file, or delete its folder and run again"
@@ -257,6 +303,26 @@ def tokenizer_stage(
             "tokens": tokens,
             "bytes_per_token": round(size / max(tokens, 1), 3),
         }
+
+    return run_stage(spec, build, root=root)
+
+
+def kept_tokenizer_stage(folder: Path, key: str, *, root: Path) -> Stage:
+    """The tokenizer of a model in `folder`, for a training that goes on from it; facts: entries.
+
+    It is the stage `key` where that is still there, since what was made of that stage can then be used again too.
+
+    Raises ModelFolderError when it is missing or damaged.
+    """
+    if (root / "tokenizer" / key).exists():
+        return open_stage(root / "tokenizer" / key)
+    tokenizer = TextTokenizer.load(folder)
+    inputs = {TOKENIZER_FILE: sha256_of(folder / TOKENIZER_FILE)}
+    spec = StageSpec(name="tokenizer", version=_STAGE_VERSION, config={}, inputs=inputs)
+
+    def build(target: Path) -> dict[str, Any]:
+        tokenizer.save(target)
+        return {"vocabulary": tokenizer.size}
 
     return run_stage(spec, build, root=root)
 

@@ -12,11 +12,13 @@ from llm.errors import DownloadError
 from llm.families import load_family
 from llm.home import downloads_folder, stages_folder
 from llm.ingest import corpus_stage
+from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
-from llm.tokenizer import tokenizer_stage
+from llm.tokenizer import kept_tokenizer_stage, tokenizer_stage
 from llm.tokens import tokens_stage
+from llm.training.start import Start
 from tasks.stages import log_stage
 
 
@@ -51,15 +53,37 @@ def ingest(recipe: Recipe) -> Stage:
     return stage
 
 
-@task(name="train tokenizer", tags=["data"], cache_policy=NO_CACHE, persist_result=False)
-def train_tokenizer(recipe: Recipe, corpus: Stage) -> Stage:
-    """Train the tokenizer on the train split."""
+@task(
+    name="train tokenizer",
+    tags=["data"],
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_download_failed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def train_tokenizer(recipe: Recipe, corpus: Stage, start: Start | None) -> Stage:
+    """Train the tokenizer on the train split, or take the one that a pretrained model or the champion brings."""
+    if isinstance(recipe.model, PretrainedEncoder):
+        return _pretrained(recipe.model)
+    if start is not None:
+        stage = kept_tokenizer_stage(start.folder, start.tokenizer, root=stages_folder())
+        log_stage(stage, f"{stage.facts['vocabulary']:,} entries, kept from the champion")
+        return stage
     family = load_family(recipe.family)
+    assert recipe.tokenizer is not None
     stage = tokenizer_stage(
         corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=stages_folder()
     )
     facts = stage.facts
     log_stage(stage, f"{facts['vocabulary']:,} entries, {facts['bytes_per_token']} bytes a token")
+    return stage
+
+
+def _pretrained(model: PretrainedEncoder) -> Stage:
+    stage = pretrained_stage(model, root=stages_folder(), downloads=downloads_folder())
+    facts = stage.facts
+    log_stage(stage, f"{facts['layers']} layers of {facts['width']}, {facts['vocabulary']:,} entries")
     return stage
 
 

@@ -9,13 +9,13 @@ from prefect.logging import get_run_logger
 from llm.baselines.base import baselines_stage
 from llm.evaluate import evaluation_stage
 from llm.families import load_family
-from llm.home import home, stages_folder
+from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
 from llm.training.stage import MODEL_FOLDER
 from tasks.figures import figures
 from tasks.gate import ChampionScore
-from tasks.registry.versions import Version, download_model_folder
+from tasks.registry.versions import Version, champion_folder
 from tasks.stages import log_stage
 
 
@@ -41,9 +41,8 @@ def evaluate(recipe: Recipe, training: Stage, corpus: Stage) -> Stage:
 @task(name="score champion", tags=["evaluation", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
 def score_champion(recipe: Recipe, champion: Version, corpus: Stage) -> ChampionScore:
     """Score the champion, as the registry holds it, on this run's test split."""
-    folder = download_model_folder(champion, home() / "champions" / champion.family / champion.training_key)
     stage = evaluation_stage(
-        folder, champion.training_key, corpus, threads=recipe.training.threads, root=stages_folder()
+        champion_folder(champion), champion.training_key, corpus, threads=recipe.training.threads, root=stages_folder()
     )
     log_stage(stage, f"champion version {champion.version}: {figures(stage.facts['metrics'])}")
     if champion.test_split != corpus.key:

@@ -14,6 +14,7 @@ from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
 from llm.training.stage import training_spec
+from llm.training.start import Start
 from tasks.registry.runs import (
     FLOW_RUN_ID,
     FLOW_RUN_URL,
@@ -28,11 +29,13 @@ _GIT_TIMEOUT_S = 20
 _NOT_PARAMS = {"evaluation"}
 
 
-def training_identity(recipe: Recipe, *, corpus: Stage, tokens: Stage, tokenizer: Stage) -> TrainingIdentity:
+def training_identity(
+    recipe: Recipe, *, corpus: Stage, tokens: Stage, tokenizer: Stage, start: Start | None
+) -> TrainingIdentity:
     """The identity of the training that these stages feed."""
     return TrainingIdentity(
         family=recipe.family,
-        training_key=training_spec(recipe, tokens=tokens, tokenizer=tokenizer).key,
+        training_key=training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start).key,
         params=recipe.model_dump(mode="json", exclude=_NOT_PARAMS),
         datasets=datasets(corpus),
         tags=flow_run_tags() | git_tags(Path(llm.__file__).parents[1]),

@@ -1,4 +1,4 @@
-"""The Prefect task that trains, with its curve in MLflow."""
+"""The Prefect tasks that train: what to start from, and the training with its curve in MLflow."""
 
 from __future__ import annotations
 
@@ -9,18 +9,38 @@ from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
 from llm.training.stage import training_spec, training_stage
+from llm.training.start import Start, choose_start
 from tasks.registry.runs import TrainingRun
+from tasks.registry.versions import champion, champion_folder
 from tasks.stages import is_built, log_stage
 
 
+@task(name="choose start", tags=["training", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
+def find_start(recipe: Recipe, corpus: Stage) -> Start | None:
+    """The weights to go on from, where the recipe asks for the champion's and they fit."""
+    if recipe.start == "fresh":
+        return None
+    rival = champion(recipe.family)
+    folder = champion_folder(rival) if rival is not None else None
+    return choose_start(recipe, corpus, folder)
+
+
 @task(name="train model", tags=["training"], cache_policy=NO_CACHE, persist_result=False)
-def train(recipe: Recipe, corpus: Stage, tokens: Stage, tokenizer: Stage, run: TrainingRun) -> Stage:
+def train(
+    recipe: Recipe, corpus: Stage, tokens: Stage, tokenizer: Stage, start: Start | None, run: TrainingRun
+) -> Stage:
     """Train, continue an interrupted training, or take the finished one; no retries: a checkpoint is the retry."""
-    if not is_built(training_spec(recipe, tokens=tokens, tokenizer=tokenizer)):
+    if not is_built(training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)):
         run.open()
     with run.metrics() as metrics:
         stage = training_stage(
-            recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=stages_folder(), report=metrics.report
+            recipe,
+            corpus=corpus,
+            tokens=tokens,
+            tokenizer=tokenizer,
+            start=start,
+            root=stages_folder(),
+            report=metrics.report,
         )
     facts = stage.facts
     log_stage(

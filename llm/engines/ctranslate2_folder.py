@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from llm.errors import ConfigError, ModelFolderError
 from llm.files import fsync_folder, fsync_tree, read_json, sha256_of, write_json
+from llm.model.config import WEIGHTS_FILE
 from llm.model.decoder import LLAMA, DecoderModel
 from llm.model.encoder_decoder import PEGASUS, EncoderDecoderModel
-from llm.model.folder import WEIGHTS_FILE
 from llm.model.layers import Block
 from llm.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIAL_TOKENS, UNK_ID
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from llm.config import Config
+
+# A model folder's files, as `transformers` names them.
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
 
 
 class ModelSizes(Config):
@@ -55,6 +59,3 @@ class EncoderDecoderConfig(ModelSizes):
     assembly: Literal["encoder_decoder"] = "encoder_decoder"
     encoder_layers: int = Field(ge=1, le=128, description="Transformer blocks that read the source")
     decoder_layers: int = Field(ge=1, le=128, description="Transformer blocks that write the target")
-
-
-ModelConfig = Annotated[DecoderConfig | EncoderConfig | EncoderDecoderConfig, Field(discriminator="assembly")]

@@ -12,10 +12,9 @@ from torch import nn
 
 from llm.errors import ModelFolderError
 from llm.files import read_json, write_atomically, write_json
+from llm.model.config import CONFIG_FILE, WEIGHTS_FILE
 from llm.model.twins import TWINS, from_twin, to_twin, twin_config
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 NIGHTSHIFT_FILE = "nightshift.json"
 GENERATION_FILE = "generation_config.json"
 

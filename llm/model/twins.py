@@ -22,6 +22,9 @@ from llm.model.layers import SelfAttention
 from llm.model.positions import ROTARY_BASE
 from llm.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
+# For the models that write text: where they begin, stop and are filled up.
+_SPECIAL_IDS = {"pad_token_id": PAD_ID, "bos_token_id": BOS_ID, "eos_token_id": EOS_ID}
+
 # Our parameter's name, then the twin's parameters that are stacked into it, in order.
 Names = tuple[str, tuple[str, ...]]
 
@@ -94,7 +97,7 @@ class LlamaTwin:
     def options(self, model: DecoderModel) -> dict[str, Any]:
         """See Twin."""
         config = model.config
-        return {
+        return _SPECIAL_IDS | {
             "vocab_size": model.vocabulary,
             "hidden_size": config.width,
             "num_hidden_layers": config.layers,
@@ -173,6 +176,7 @@ class BertTwin:
             "layer_norm_eps": BERT.norm_epsilon,
             "hidden_dropout_prob": config.dropout,
             "attention_probs_dropout_prob": 0.0,
+            "pad_token_id": PAD_ID,
             "problem_type": "single_label_classification",
             "id2label": {str(number): label for number, label in enumerate(model.labels)},
             "label2id": {label: number for number, label in enumerate(model.labels)},
@@ -180,8 +184,18 @@ class BertTwin:
 
     def build(self, options: Mapping[str, Any], *, dropout: float) -> nn.Module:
         """See Twin."""
-        _require(options, {"hidden_act": "gelu", "type_vocab_size": SEGMENTS, "layer_norm_eps": BERT.norm_epsilon})
-        config = EncoderConfig(
+        names = options["id2label"]
+        labels = [names[str(i)] for i in range(len(names))]
+        return EncoderClassifier(self.sizes(options, dropout=dropout), options["vocab_size"], labels=labels)
+
+    def sizes(self, options: Mapping[str, Any], *, dropout: float) -> EncoderConfig:
+        """The sizes in the config.json of any BERT.
+
+        Raises ModelFolderError that names an option which is not plain BERT's.
+        """
+        required = {"hidden_act": "gelu", "type_vocab_size": SEGMENTS, "layer_norm_eps": BERT.norm_epsilon}
+        _require(options, required)
+        return EncoderConfig(
             width=options["hidden_size"],
             layers=options["num_hidden_layers"],
             heads=options["num_attention_heads"],
@@ -189,8 +203,6 @@ class BertTwin:
             max_positions=options["max_position_embeddings"],
             dropout=dropout,
         )
-        names = options["id2label"]
-        return EncoderClassifier(config, options["vocab_size"], labels=[names[str(i)] for i in range(len(names))])
 
 
 @dataclass(frozen=True)
@@ -234,7 +246,7 @@ class PegasusTwin:
     def options(self, model: EncoderDecoderModel) -> dict[str, Any]:
         """See Twin."""
         config = model.config
-        return {
+        return _SPECIAL_IDS | {
             "vocab_size": model.vocabulary,
             "d_model": config.width,
             "encoder_layers": config.encoder_layers,
@@ -287,9 +299,8 @@ def twin_of(model: nn.Module) -> Twin:
 def twin_config(model: nn.Module) -> dict[str, Any]:
     """The config.json of the twin."""
     twin = twin_of(model)
-    special = {"pad_token_id": PAD_ID, "bos_token_id": BOS_ID, "eos_token_id": EOS_ID}
     frame = {"model_type": twin.model_type, "architectures": [twin.architecture], "dtype": "float32"}
-    return frame | special | twin.options(model)
+    return frame | twin.options(model)
 
 
 def to_twin(model: nn.Module) -> dict[str, Tensor]:

@@ -37,6 +37,10 @@ class WeightAverage:
         finally:
             self._swap()
 
+    def adopt(self) -> None:
+        """Leave the means in the model for good."""
+        self._swap()
+
     def _swap(self) -> None:
         for name, parameter in self._parameters.items():
             parameter.data, self.means[name] = self.means[name], parameter.data

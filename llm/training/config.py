@@ -56,6 +56,9 @@ class TrainingConfig(Config):
     validation_batches: int = Field(64, ge=1, description="batches of the validation split that a validation scores")
     validate_every: int = Field(ge=1, description="steps between validations; each also writes a checkpoint")
     patience: int = Field(0, ge=0, description="stop after so many validations without improvement; 0 never stops")
+    keep: Literal["best", "last"] = Field(
+        "best", description="which weights come out: of the lowest validation loss, or of the last step"
+    )
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay on disk")
     seed: int = Field(1, ge=0, description="random seed of weights, order and dropout")
     threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed, since they decide the last bits of the sums")

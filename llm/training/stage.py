@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from llm.errors import StageError
 from llm.families import load_family
 from llm.families.base import Family
 from llm.files import write_json, write_jsonl
@@ -19,7 +22,10 @@ from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TextTokenizer
 from llm.tokens import TokenTable, rows_of
 from llm.training.machine import deterministic
+from llm.training.start import Start, for_successors
 from llm.training.trainer import Report, Trainer
+
+log = logging.getLogger(__name__)
 
 _VERSION = 3
 _SAMPLES = 20
@@ -29,8 +35,18 @@ PREDICTIONS_FILE = "predictions.json"
 HISTORY_FILE = "history.jsonl"
 
 
-def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage) -> StageSpec:
-    """What identifies a training: family, sizes, options and the token tables."""
+def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage, start: Start | None = None) -> StageSpec:
+    """What identifies a training: family, sizes, options, the token tables, and the weights that it goes on from.
+
+    A champion that learned just this is not its own successor: then the training that made it is meant.
+    """
+    if start is None:
+        return _spec(recipe, tokens=tokens, tokenizer=tokenizer, before=None)
+    again = _spec(recipe, tokens=tokens, tokenizer=tokenizer, before=start.before)
+    return again if again.key == start.training else _spec(recipe, tokens=tokens, tokenizer=tokenizer, before=start.key)
+
+
+def _spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage, before: str | None) -> StageSpec:
     config = {
         "family": recipe.family,
         "model": recipe.model.model_dump(mode="json"),
@@ -42,47 +58,65 @@ def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage) -> StageSp
         name="training",
         version=_VERSION,
         config=config,
-        inputs={"tokens": tokens, "tokenizer": tokenizer},
+        inputs={"tokens": tokens, "tokenizer": tokenizer} | ({"start": before} if before else {}),
         resumable=True,
     )
 
 
 def training_stage(
-    recipe: Recipe, *, corpus: Stage, tokens: Stage, tokenizer: Stage, root: Path, report: Report
+    recipe: Recipe,
+    *,
+    corpus: Stage,
+    tokens: Stage,
+    tokenizer: Stage,
+    root: Path,
+    report: Report,
+    start: Start | None = None,
 ) -> Stage:
     """Train, or return what was trained before.
 
     The folder holds `model/` (a Hugging Face folder), `history.jsonl` (the curve) and `predictions.json`: inputs from
     the test split with the answers that the model gave here, which it must repeat wherever it is loaded.
     """
-    spec = training_spec(recipe, tokens=tokens, tokenizer=tokenizer)
+    spec = training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)
 
     def build(folder: Path) -> dict[str, Any]:
-        return _train(
-            recipe, spec=spec, corpus=corpus, tokens=tokens, tokenizer=tokenizer, folder=folder, report=report
-        )
+        stages = _Stages(corpus=corpus, tokens=tokens, tokenizer=tokenizer)
+        return _train(recipe, spec=spec, stages=stages, start=start, folder=folder, report=report)
 
     return run_stage(spec, build, root=root)
 
 
+@dataclass(frozen=True)
+class _Stages:
+    corpus: Stage
+    tokens: Stage
+    tokenizer: Stage
+
+
 def _train(
-    recipe: Recipe, *, spec: StageSpec, corpus: Stage, tokens: Stage, tokenizer: Stage, folder: Path, report: Report
+    recipe: Recipe, *, spec: StageSpec, stages: _Stages, start: Start | None, folder: Path, report: Report
 ) -> dict[str, Any]:
     family = load_family(recipe.family)
-    text_tokenizer = TextTokenizer.load(tokenizer.path)
-    train = TokenTable.load(tokens.path / "train.safetensors")
+    before = spec.input_keys.get("start")
+    text_tokenizer = TextTokenizer.load(stages.tokenizer.path)
+    train = TokenTable.load(stages.tokens.path / "train.safetensors")
     checkpoints = folder / "checkpoints"
     # The caller's random state is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         # What is computed for the first weights must not depend on how many threads the caller has.
         with deterministic(recipe.training.threads):
-            model = family.build_model(recipe, train, text_tokenizer).to(pick_device(recipe.training.device))
+            # With pretrained weights, the stage that brings the tokenizer brings them too.
+            model = family.build_model(recipe.located(stages.tokenizer.path), train, text_tokenizer)
+            if before is not None:
+                _start(start, before).fill(model)
+            model = model.to(pick_device(recipe.training.device))
         trainer = Trainer(
             family=family,
             model=model,
             train=train,
-            validation=TokenTable.load(tokens.path / "validation.safetensors"),
+            validation=TokenTable.load(stages.tokens.path / "validation.safetensors"),
             config=recipe.training,
             folder=checkpoints,
             report=report,
@@ -93,13 +127,14 @@ def _train(
         "training_key": spec.key,
         "recipe": recipe.model_dump(mode="json"),
         "params": family.params().model_dump(mode="json"),
+        **for_successors(stages.corpus, stages.tokenizer, before),
     }
     _save_model(folder / MODEL_FOLDER, model, text_tokenizer, description)
     write_jsonl(folder / HISTORY_FILE, progress.history)
     with deterministic(recipe.training.threads):
         # Loaded as a user will load it, which writes what the engine needs beside the weights.
         predictor = Predictor.load(folder / MODEL_FOLDER, device=recipe.training.device)
-        write_json(folder / PREDICTIONS_FILE, _predictions(predictor, family, corpus))
+        write_json(folder / PREDICTIONS_FILE, _predictions(predictor, family, stages.corpus))
     shutil.rmtree(checkpoints)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -109,6 +144,16 @@ def _train(
         "products": progress.products,
         "training_seconds": round(progress.seconds, 1),
     }
+
+
+def _start(start: Start | None, before: str) -> Start:
+    if start is None or start.key != before:
+        raise StageError(
+            f"the champion went on from the weights {before}, which are gone like the training that made it",
+            remedy="set start to fresh for a night, or training.seed to another number",
+        )
+    log.info("training goes on from the champion's weights (%s)", before)
+    return start
 
 
 def _save_model(folder: Path, model: nn.Module, tokenizer: TextTokenizer, description: dict[str, Any]) -> None:

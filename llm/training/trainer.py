@@ -74,7 +74,7 @@ class Trainer:
         self.progress = Progress(products="float32")
 
     def run(self) -> Progress:
-        """Train to the end and leave the best weights in the model.
+        """Train to the end and leave the weights that `config.keep` names in the model.
 
         Raises TrainingError when the loss is not finite or an epoch holds no batch.
         """
@@ -85,7 +85,11 @@ class Trainer:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
             with products(self.progress.products, self.device):
                 self._loop()
-            self._load_best()
+            if self.config.keep == "best":
+                self._load_best()
+            else:
+                self.trained.average.adopt()
+            self.model.eval()
         return self.progress
 
     def _loop(self) -> None:
@@ -223,7 +227,6 @@ class Trainer:
 
     def _load_best(self) -> None:
         self.model.load_state_dict(safetensors.torch.load_file(str(self._best_file)))
-        self.model.eval()
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}

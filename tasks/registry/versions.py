@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from llm.errors import ChecksumError, RegistryError
 from llm.files import sha256_of
+from llm.home import home
 from llm.stages import file_list
 from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, registry_errors
 from tasks.registry.logged_model import MODEL_PATH, ModelToLog, find_logged_model, log_model
@@ -191,6 +192,11 @@ def download_model_folder(version: Version, destination: Path) -> Path:
                 )
         shutil.move(folder, destination)
     return destination
+
+
+def champion_folder(version: Version) -> Path:
+    """The Hugging Face folder of a champion under our home, fetched once."""
+    return download_model_folder(version, home() / "champions" / version.family / version.training_key)
 
 
 def _champion(mlflow_client: MlflowClient, family: str) -> Version | None:

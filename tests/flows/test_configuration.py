@@ -36,6 +36,22 @@ def test_another_corpus_source_replaces_the_preset_s_as_a_whole(tmp_path):
     assert load_config("generation", preset="quick", file=file).corpus.paths == ("a.txt",)
 
 
+def test_other_pretrained_weights_replace_the_preset_s_as_a_whole():
+    overrides = {"model.weights": {"kind": "hub", "name": "google-bert/bert-base-uncased"}, "training.steps": 900}
+    config = load_config("classification", preset="pretrained", overrides=overrides)
+    assert config.model.weights.name == "google-bert/bert-base-uncased"
+    assert config.tokenizer is None
+
+
+def test_a_model_that_the_family_cannot_build_is_refused():
+    values = load_config("translation", preset="quick").model_dump()
+    other = load_config("classification", preset="pretrained").model_dump()
+    for part in ("tokenizer", "model", "training"):
+        values[part] = other[part]
+    with pytest.raises(ValueError, match="pretrained_encoder is not for translation, which has encoder_decoder"):
+        RetrainConfig.model_validate(values)
+
+
 def test_a_configuration_survives_json(tmp_path):
     # The Prefect form and a deployment's parameters hand it over as JSON with every option in it.
     file = tmp_path / "mine.yaml"

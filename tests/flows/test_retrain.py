@@ -12,6 +12,7 @@ from flows.configuration import NightlyConfig, RetrainConfig
 from flows.nightly import nightly
 from flows.retrain import retrain
 from llm.errors import NightshiftError
+from llm.files import sha256_of
 from llm.stages import open_stage
 from llm.training.stage import training_spec
 from tasks.registry.connection import client
@@ -165,3 +166,14 @@ def test_one_family_s_failure_does_not_stop_the_others_and_is_named_at_the_end(f
     assert "1 of the families failed (finished: classification)" in caught.value.problem
     assert "generation: " in caught.value.problem
     assert "/nowhere/at/all.txt" in caught.value.problem
+
+
+def test_a_night_may_go_on_from_the_champion_that_the_registry_holds(first, home, toy_recipe):
+    values = config_of(toy_recipe, training={"steps": 3, "warmup": 0, "learning_rate": 1e-9}).model_dump()
+    warm = retrain(RetrainConfig.model_validate(values | {"start": "champion"}))
+    training = open_stage(home / "stages" / "training" / warm["stages"][4]["key"])
+    champion_weights = home / "champions" / "classification" / first["stages"][4]["key"] / "model.safetensors"
+    assert training.manifest["inputs"]["start"] == sha256_of(champion_weights)[:16]
+    # Three steps that hardly move: it is as good as the champion, and that is enough to follow it.
+    assert warm["metrics"] == first["metrics"]
+    assert warm["decision"] == "promoted"

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from llm.tokenizer import (
     TokenizerConfig,
     tokenizer_stage,
     train_tokenizer,
+    wordpiece_tokenizer,
 )
 
 TEMPLATE = "<s> $A </s>"
@@ -318,3 +319,45 @@ def test_importing_the_data_rooms_does_not_import_torch() -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
+
+
+BERT_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "light", "##s", "[", "]", "sep", "caf\u00e9", "cafe"]
+
+
+def wordpiece(tmp_path: Path, *, lowercase: bool = True, words: Sequence[str] = BERT_WORDS) -> TextTokenizer:
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+    return TextTokenizer(wordpiece_tokenizer(path, lowercase=lowercase))
+
+
+def test_a_wordpiece_vocabulary_gives_the_ids_that_bert_s_tokenizer_gives(tmp_path: Path) -> None:
+    from transformers import BertTokenizer
+
+    texts = ["The lights", "the CAF\u00c9", "light,s", "\u4e2d the\tlights ", ""]
+    for lowercase in (True, False):
+        found = wordpiece(tmp_path, lowercase=lowercase)
+        theirs = BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=lowercase)
+        assert found.encode_batch(texts) == [theirs(text).input_ids for text in texts]
+
+
+def test_a_wordpiece_text_cannot_forge_control_tokens(tmp_path: Path) -> None:
+    assert wordpiece(tmp_path).encode("the [SEP]") == [2, 5, 8, 10, 9, 3]
+
+
+def test_wordpiece_keeps_its_ids_and_its_case_over_a_folder(tmp_path: Path) -> None:
+    for lowercase in (True, False):
+        tokenizer = wordpiece(tmp_path, lowercase=lowercase)
+        tokenizer.save(tmp_path)
+        assert TextTokenizer.load(tmp_path).encode("The lights") == tokenizer.encode("The lights")
+
+
+def test_wordpiece_has_no_merges_and_marks_what_goes_on(tmp_path: Path) -> None:
+    tokenizer = wordpiece(tmp_path)
+    assert (tokenizer.merged_parts() == -1).all()
+    starts = [word for word, begins in zip(BERT_WORDS, tokenizer.word_starts(), strict=True) if begins]
+    assert starts == ["the", "light", "[", "]", "sep", "caf\u00e9", "cafe"]
+
+
+def test_a_wordpiece_vocabulary_without_a_control_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match=r"vocab\.txt: there is no \[MASK\]"):
+        wordpiece(tmp_path, words=[word for word in BERT_WORDS if word != "[MASK]"])

@@ -89,6 +89,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     corpus = corpus_stage(
         recipe.corpus, recipe.cleaning, recipe.splits, fields=family.fields, root=root, downloads=folder
     )
+    assert recipe.tokenizer is not None
     tokenizer = tokenizer_stage(
         corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
     )

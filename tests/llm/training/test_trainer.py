@@ -192,6 +192,18 @@ def test_training_stops_when_validation_has_not_improved_for_long(tmp_path: Path
     assert trainer.progress.best_step == trainer.progress.step - 6
 
 
+def test_the_best_or_the_last_weights_come_out(tmp_path: Path) -> None:
+    # The first validation stays the best, so the two differ.
+    wrecking = {"steps": 6, "learning_rate": 1.0, "warmup": 0, "decay": "constant", "validate_every": 2}
+    best, trainer = train(tmp_path / "best", options(**wrecking))
+    last, _ = train(tmp_path / "last", options(**wrecking, keep="last"))
+    again, _ = train(tmp_path / "last", options(**wrecking, keep="last"))  # all done: its checkpoint alone is read
+    assert trainer.progress.best_step < 6
+    assert not same_bits(best, last)
+    assert same_bits(last, again)
+    assert not last.training
+
+
 def test_a_train_split_without_a_batch_is_refused(tmp_path: Path) -> None:
     empty = TokenTable(columns={name: TokenColumn.of([]) for name in ("source", "target")})
     torch.manual_seed(1)

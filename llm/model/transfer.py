@@ -1,0 +1,83 @@
+"""Weights of a pretrained BERT under our names: the encoder is taken over, the classifier is new.
+
+Shapes: D model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from llm.errors import ModelFolderError
+from llm.model.config import CONFIG_FILE, WEIGHTS_FILE
+from llm.model.encoder import EncoderClassifier
+from llm.model.folder import read_options
+from llm.model.twins import BertTwin, from_twin, to_twin
+
+_POSITIONS = "bert.embeddings.position_embeddings.weight"
+_POOLER = "bert.pooler."
+_CLASSIFIER = "classifier."
+# Checkpoints of BERT's first years name the norm's weights as TensorFlow did.
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+def load_encoder(
+    folder: Path, *, labels: Sequence[str], dropout: float, max_positions: int | None
+) -> EncoderClassifier:
+    """A checkpoint of any BERT class under a new classifier, drawn from torch's current random state.
+
+    The pooler is drawn too where the checkpoint has none. `max_positions` keeps the first so many positions; None all.
+
+    Raises ModelFolderError that names what is missing, or is not BERT's.
+    """
+    options = read_options(folder)
+    try:
+        kind, positions = options["model_type"], options["max_position_embeddings"]
+        if kind != "bert":
+            raise _unusable(folder, f"model_type is {kind!r}", remedy="use a checkpoint whose model_type is bert")
+        if options.get("position_embedding_type", "absolute") != "absolute":
+            raise _unusable(folder, "its positions are not absolute", remedy="use a model of the plain architecture")
+        kept = positions if max_positions is None else max_positions
+        if kept > positions:
+            raise _unusable(folder, f"it has {positions} positions", remedy=f"set model.max_positions to {positions}")
+        sizes = BertTwin().sizes(options | {"max_position_embeddings": kept}, dropout=dropout)
+        model = EncoderClassifier(sizes, options["vocab_size"], labels=labels)
+    except KeyError as error:
+        raise _unusable(folder, f"there is no {error.args[0]!r}", remedy="use a complete config.json") from None
+    weights = _read(folder / WEIGHTS_FILE)
+    if _POSITIONS in weights:
+        weights[_POSITIONS] = weights[_POSITIONS][:kept]
+    from_twin(model, _drawn(model, pooler=not any(name.startswith(_POOLER) for name in weights)) | weights)
+    return model
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The encoder's weights, named as in BertForSequenceClassification; heads of other tasks are left out."""
+    try:
+        stored = safetensors.torch.load_file(str(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelFolderError(
+            f"{path}: cannot be read ({error})", remedy="restore the file, or download the model again"
+        ) from None
+    weights = {}
+    for name, value in stored.items():
+        for old, new in _OLD_NAMES.items():
+            name = name.replace(old, new)
+        if name.startswith(("embeddings.", "encoder.", "pooler.")):  # BertModel alone has no prefix
+            name = f"bert.{name}"
+        if name.startswith("bert."):
+            weights[name] = value
+    return weights
+
+
+def _drawn(model: EncoderClassifier, *, pooler: bool) -> dict[str, Tensor]:
+    wanted = (_CLASSIFIER, _POOLER) if pooler else (_CLASSIFIER,)
+    return {name: value for name, value in to_twin(model).items() if name.startswith(wanted)}
+
+
+def _unusable(folder: Path, problem: str, *, remedy: str) -> ModelFolderError:
+    return ModelFolderError(f"{folder / CONFIG_FILE}: {problem}", remedy=remedy)
