@@ -1,8 +1,8 @@
 """One more token a row in as few operations as there are: what a search does at every step but the first.
 
 The modules of `llm.model` serve training, prompts and single tokens alike, and on single tokens most of their time goes
-into views, masks and calls. Here the weights are laid out once, transposed, so that a product with one row streams them
-in order; the numbers are those of the modules up to rounding.
+into views, masks and calls. Here the weights are laid out once for products with few rows (llm.decoding.factors); the
+numbers are those of the modules up to rounding.
 
 Shapes: B rows, D model width, H heads, K key/value heads, d = D / H, L tokens so far with the new one, S source length,
 M sources, V vocabulary. Masks: True means "attend".
@@ -16,49 +16,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llm.decoding.factors import Factor
 from llm.model.cache import KeyValueCache
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.model.layers import Block
 
 
-def _transposed(linear: nn.Linear, dtype: torch.dtype) -> Tensor:
-    return linear.weight.detach().to(dtype).t().contiguous()
-
-
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """x (B, inputs) times weight (inputs, outputs), in the precision of the weight; the result has that of x."""
-    return torch.mm(x.to(weight.dtype), weight).to(x.dtype)
-
-
-def _onto(residual: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Residual + the product; the sum is never rounded to a lower precision than its own."""
-    if weight.dtype == residual.dtype:
-        return torch.addmm(residual, x, weight)
-    return residual + torch.mm(x.to(weight.dtype), weight)
-
-
 @dataclass(frozen=True)
 class _DecoderLayer:
-    """Weights (inputs, outputs) of one block without biases."""
+    """One block without biases."""
 
     attention_norm: nn.Module
-    query_key_value: Tensor
-    attention_output: Tensor
+    query_key_value: Factor
+    attention_output: Factor
     feed_forward_norm: nn.Module
-    inner: Tensor
-    output: Tensor
+    inner: Factor
+    output: Factor
 
     @staticmethod
     def of(block: nn.Module, dtype: torch.dtype) -> _DecoderLayer:
         assert isinstance(block, Block)
         return _DecoderLayer(
             attention_norm=block.attention_norm,
-            query_key_value=_transposed(block.attention.query_key_value, dtype),
-            attention_output=_transposed(block.attention.output, dtype),
+            query_key_value=Factor.of(block.attention.query_key_value, dtype),
+            attention_output=Factor.of(block.attention.output, dtype),
             feed_forward_norm=block.feed_forward_norm,
-            inner=_transposed(block.feed_forward.inner, dtype),
-            output=_transposed(block.feed_forward.output, dtype),
+            inner=Factor.of(block.feed_forward.inner, dtype),
+            output=Factor.of(block.feed_forward.output, dtype),
         )
 
 
@@ -72,14 +57,12 @@ class DecoderStep:
     def __init__(self, model: DecoderModel, *, dtype: torch.dtype | None = None) -> None:
         self.sizes = model.sizes
         self.embedding = model.embedding.weight.detach()
-        self.scores = self.embedding.t().contiguous()
+        self.scores = Factor(self.embedding, dtype=self.embedding.dtype)
         self.layers = [_DecoderLayer.of(block, dtype or self.embedding.dtype) for block in model.blocks]
         self.norm = model.norm
-        half = (-1, 1, 2, self.sizes.head_width // 2)
-        sign = torch.tensor([-1.0, 1.0], device=model.sines.device)[:, None]
-        # (P, 1, 2, d / 2), the sines signed: x * cosines + swapped halves * sines is the rotation.
-        self.cosines = model.cosines.view(half).to(self.embedding.dtype)
-        self.sines = (model.sines.view(half) * sign).to(self.embedding.dtype)
+        # (P, 1, 1, d / 2) and (P, 1, 2, d / 2), the sines signed: x * cosines + swapped halves * sines is the rotation.
+        self.cosines = model.cosines[:, None, None].to(self.embedding.dtype)
+        self.sines = torch.stack((-model.sines, model.sines), dim=1)[:, None].to(self.embedding.dtype)
 
     def __call__(self, ids: Tensor, *, positions: Tensor | int, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
         """Logits (B, V) after ids (B,), which stand at `positions`, (B,) or one for all; stores them in the cache.
@@ -92,7 +75,7 @@ class DecoderStep:
         turned_heads = sizes.heads + sizes.kv_heads
         x = F.embedding(ids, self.embedding)
         for layer, (slot, keys, values) in zip(self.layers, cache.next_token(), strict=True):
-            heads = _product(layer.attention_norm.forward(x), layer.query_key_value).view(batch, -1, sizes.head_width)
+            heads = layer.query_key_value.product(layer.attention_norm.forward(x)).view(batch, -1, sizes.head_width)
             halves = heads[:, :turned_heads].view(batch, turned_heads, 2, -1)
             turned = torch.addcmul(halves * cosines, halves.flip(2), sines).view(batch, turned_heads, -1)
             slot[:, : sizes.kv_heads] = turned[:, sizes.heads :]
@@ -100,30 +83,11 @@ class DecoderStep:
             # The query heads that share a key head are so many queries to it.
             queries = turned[:, : sizes.heads].view(batch, sizes.kv_heads, -1, sizes.head_width)
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attend)
-            x = _onto(x, mixed.reshape(batch, -1), layer.attention_output)
-            gate, up = _product(layer.feed_forward_norm.forward(x), layer.inner).chunk(2, dim=-1)
-            x = _onto(x, F.silu(gate).mul_(up), layer.output)
+            x = layer.attention_output.onto(x, mixed.reshape(batch, -1))
+            gate, up = layer.inner.product(layer.feed_forward_norm.forward(x)).chunk(2, dim=-1)
+            x = layer.output.onto(x, F.silu(gate).mul_(up))
         cache.advance(1)
-        return torch.mm(self.norm.forward(x), self.scores)
-
-
-@dataclass(frozen=True)
-class _Linear:
-    """A product with its bias, weight (inputs, outputs)."""
-
-    weight: Tensor
-    bias: Tensor
-
-    @staticmethod
-    def of(linear: nn.Linear, dtype: torch.dtype) -> _Linear:
-        return _Linear(_transposed(linear, dtype), linear.bias.detach())
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return _onto(self.bias, x, self.weight)
-
-    def onto(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Residual + the product."""
-        return _onto(residual + self.bias, x, self.weight)
+        return self.scores.product(self.norm.forward(x))
 
 
 @dataclass(frozen=True)
@@ -131,15 +95,15 @@ class _CrossLayer:
     """One block of a decoder that reads a source."""
 
     attention_norm: nn.Module
-    query_key_value: _Linear
-    attention_output: _Linear
+    query_key_value: Factor
+    attention_output: Factor
     cross_norm: nn.Module
-    query: _Linear
+    query: Factor
     key_value: nn.Linear
-    cross_output: _Linear
+    cross_output: Factor
     feed_forward_norm: nn.Module
-    inner: _Linear
-    output: _Linear
+    inner: Factor
+    output: Factor
 
     @staticmethod
     def of(block: nn.Module, dtype: torch.dtype) -> _CrossLayer:
@@ -148,15 +112,15 @@ class _CrossLayer:
         assert block.cross_attention_norm is not None
         return _CrossLayer(
             attention_norm=block.attention_norm,
-            query_key_value=_Linear.of(block.attention.query_key_value, dtype),
-            attention_output=_Linear.of(block.attention.output, dtype),
+            query_key_value=Factor.of(block.attention.query_key_value, dtype),
+            attention_output=Factor.of(block.attention.output, dtype),
             cross_norm=block.cross_attention_norm,
-            query=_Linear.of(block.cross_attention.query, dtype),
+            query=Factor.of(block.cross_attention.query, dtype),
             key_value=block.cross_attention.key_value,
-            cross_output=_Linear.of(block.cross_attention.output, dtype),
+            cross_output=Factor.of(block.cross_attention.output, dtype),
             feed_forward_norm=block.feed_forward_norm,
-            inner=_Linear.of(block.feed_forward.inner, dtype),
-            output=_Linear.of(block.feed_forward.output, dtype),
+            inner=Factor.of(block.feed_forward.inner, dtype),
+            output=Factor.of(block.feed_forward.output, dtype),
         )
 
 
@@ -167,7 +131,7 @@ class EncoderDecoderStep:
         self.sizes = model.sizes
         embedding = model.embedding.weight.detach()
         self.embedding = embedding * model.config.width**0.5
-        self.scores = embedding.t().contiguous()
+        self.scores = Factor(embedding, dtype=embedding.dtype)
         self.positions = model.positions.to(embedding.dtype)
         self.layers = [_CrossLayer.of(block, dtype or embedding.dtype) for block in model.decoder_blocks]
         self.norm = model.decoder_norm
@@ -188,16 +152,16 @@ class EncoderDecoderStep:
         attend = None if memory_mask is None else memory_mask[:, None, None, :]
         x = F.embedding(ids, self.embedding) + self.positions[cache.used]
         for number, (layer, (slot, keys, values)) in enumerate(zip(self.layers, cache.next_token(), strict=True)):
-            new = layer.query_key_value(layer.attention_norm.forward(x)).view(batch, 3 * heads, width)
+            new = layer.query_key_value.product(layer.attention_norm.forward(x)).view(batch, 3 * heads, width)
             slot.copy_(new[:, heads:])
             mixed = F.scaled_dot_product_attention(new[:, :heads].unsqueeze(2), keys, values)
             x = layer.attention_output.onto(x, mixed.view(batch, -1))
             source_keys, source_values = cache.sources_of(number)
             # Rows that read one source, the beams of a text, are so many queries to it: it is not repeated for them.
             sources = source_keys.shape[0]
-            queries = layer.query(layer.cross_norm.forward(x)).view(sources, -1, heads, width).transpose(1, 2)
+            queries = layer.query.product(layer.cross_norm.forward(x)).view(sources, -1, heads, width).transpose(1, 2)
             mixed = F.scaled_dot_product_attention(queries, source_keys, source_values, attn_mask=attend)
             x = layer.cross_output.onto(x, mixed.transpose(1, 2).reshape(batch, -1))
-            x = layer.output.onto(x, layer.inner(layer.feed_forward_norm.forward(x)).relu_())
+            x = layer.output.onto(x, layer.inner.product(layer.feed_forward_norm.forward(x)).relu_())
         cache.advance(1)
-        return torch.mm(self.norm.forward(x), self.scores)
+        return self.scores.product(self.norm.forward(x))

@@ -1,0 +1,49 @@
+"""A factor that is laid out for few rows multiplies as the weight itself does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from llm.decoding.factors import Factor
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+@DTYPES
+@pytest.mark.parametrize("packable", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_products_and_sums_are_those_of_the_weight(
+    dtype: torch.dtype, packable: bool, biased: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packable:
+        monkeypatch.setattr("llm.decoding.factors.onednn_works", lambda: False)
+    torch.manual_seed(1)
+    weight, x, residual = (torch.randn(shape, dtype=dtype) for shape in ((13, 24), (rows, 24), (rows, 13)))
+    bias = torch.randn(13, dtype=dtype) if biased else None
+    factor = Factor(weight, bias, dtype=dtype)
+    expected = F.linear(x, weight, bias)
+    before = residual.clone()
+    torch.testing.assert_close(factor.product(x), expected)
+    torch.testing.assert_close(factor.onto(residual, x), residual + expected)
+    assert torch.equal(residual, before)
+
+
+@pytest.mark.parametrize("packable", [True, False])
+def test_rounded_weights_leave_the_residual_in_its_own_precision(
+    packable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packable:
+        monkeypatch.setattr("llm.decoding.factors.onednn_works", lambda: False)
+    torch.manual_seed(2)
+    weight, bias, x = torch.randn(8, 16), torch.randn(8), torch.randn(3, 16)
+    residual = 1000 + torch.rand(3, 8)
+    factor = Factor(weight, bias, dtype=torch.bfloat16)
+    rounded = F.linear(x.bfloat16(), weight.bfloat16()).float()
+    torch.testing.assert_close(factor.product(x), rounded + bias, rtol=2**-7, atol=2**-7)
+    found = factor.onto(residual, x)
+    assert found.dtype == torch.float32
+    # A residual of a thousand would lose four units when rounded to bfloat16.
+    torch.testing.assert_close(found, residual + bias + rounded, rtol=0, atol=0.1)
