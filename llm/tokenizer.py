@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,10 @@ def tokenizer_stage(
 
     def build(folder: Path) -> dict[str, Any]:
         train = corpus.path / "train.jsonl"
-        texts = partial(_texts, train, fields)
+
+        def texts() -> Iterator[str]:
+            return (row[field] for row in read_jsonl(train) for field in fields)
+
         if next(texts(), None) is None:
             raise CorpusError(f"{train}: no rows to train a tokenizer on", remedy="give the corpus more data")
         tokenizer = TextTokenizer(train_tokenizer(texts(), config, template=template))
@@ -268,10 +271,6 @@ def tokenizer_stage(
         }
 
     return run_stage(spec, build, root=root)
-
-
-def _texts(path: Path, fields: Sequence[str]) -> Iterator[str]:
-    return (row[field] for row in read_jsonl(path) for field in fields)
 
 
 def _sizes(texts: Iterable[str], tokenizer: TextTokenizer) -> dict[str, int]:
