@@ -102,9 +102,8 @@ def ours(splits: dict[str, list[Row]], recipe: Recipe, folder: Path) -> dict[str
     started = time.monotonic()
     family = Classification()
     tokenizer, recipe = _prepared(splits, recipe, folder)
-    together = family.tokenize([row for split in SPLITS for row in splits[split]], tokenizer)
-    train_rows, dev_rows = len(splits["train"]), len(splits["validation"])
-    train, dev = together.slice(0, train_rows), together.slice(train_rows, train_rows + dev_rows)
+    survey = family.survey((row for split in SPLITS for row in splits[split]), tokenizer)
+    train, dev = (family.tokenize(splits[split], tokenizer, survey) for split in ("train", "validation"))
     torch.manual_seed(recipe.training.seed)
     model = family.build_model(recipe, train, tokenizer)
     trainer = Trainer(

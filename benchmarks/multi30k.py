@@ -24,6 +24,7 @@ from llm.families.translation import Translation
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.tokenizer import TextTokenizer, train_tokenizer
+from llm.tokens import Survey
 from llm.training.trainer import Trainer
 
 _FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
@@ -79,7 +80,7 @@ def train(splits: dict[str, list[Row]], chosen: Recipe, folder: Path) -> tuple[P
     family = Translation()
     texts = [row[field] for row in splits["train"] for field in family.text_fields]
     tokenizer = TextTokenizer(train_tokenizer(texts, chosen.tokenizer, template=family.template))
-    tables = {split: family.tokenize(splits[split], tokenizer) for split in ("train", "validation")}
+    tables = {split: family.tokenize(splits[split], tokenizer, Survey()) for split in ("train", "validation")}
     torch.manual_seed(chosen.training.seed)
     model = family.build_model(chosen, tables["train"], tokenizer)
     trainer = Trainer(

@@ -1,14 +1,17 @@
-"""Which rows go into which batch: packed windows for generation, buckets of like length for the others.
+"""Which rows go into which batch: packed windows for generation, buckets of like length for the others, and in order.
 
 Shapes: B rows a batch, T positions, N rows of a split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 # Rows are sorted by length after a disturbance of this many tokens: batches differ from epoch to epoch, at the price
 # of a little padding.
@@ -80,6 +83,23 @@ def chunks(lengths: Sequence[int], *, rows: int, tokens: int) -> list[list[int]]
         else:
             batches.append([row])
     return batches
+
+
+def in_order(items: Iterable[T], *, size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Cut a stream into lists whose sizes sum to `most` or more by the last item; an empty one gives one empty list.
+
+    Cut by count, a list of long texts could fill the memory.
+    """
+    batch: list[T] = []
+    filled, first = 0, True
+    for item in items:
+        batch.append(item)
+        filled += size(item)
+        if filled >= most:
+            yield batch
+            batch, filled, first = [], 0, False
+    if batch or first:
+        yield batch
 
 
 def pad(rows: Sequence[NDArray[np.int32]], *, value: int) -> NDArray[np.int64]:

@@ -126,12 +126,16 @@ def _drawn(records: Iterable[Record], *, most: int) -> Iterator[Record]:
     if most == 0:
         yield from records
         return
-    kept = list(records)
-    hashes = [short_hash("\0".join(record.fields.values())) for record in kept]
-    drawn = set(heapq.nsmallest(most, hashes))
-    for record, value in zip(kept, hashes, strict=True):
-        if value in drawn:
-            yield record
+    # No more than `most` records are in memory; the first is the one with the largest hash.
+    drawn: list[tuple[int, int, Record]] = []
+    for place, record in enumerate(records):
+        entry = (-int(short_hash("\0".join(record.fields.values())), 16), place, record)
+        if len(drawn) < most:
+            heapq.heappush(drawn, entry)
+        else:
+            heapq.heappushpop(drawn, entry)
+    for _, _, record in sorted(drawn, key=lambda entry: entry[1]):
+        yield record
 
 
 def _repaired(records: Iterable[Record], counts: CleaningCounts) -> Iterator[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import tokenizers
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from llm.batching import in_order
 from llm.config import Config
 from llm.errors import CorpusError, InputError, ModelFolderError
 from llm.files import read_jsonl, sha256_of, write_atomically, write_json
 from llm.stages import Stage, StageSpec, open_stage, run_stage
+from llm.word_encoder import WordEncoder
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 # Their order is their id. Byte-level BPE never emits <unk>: it is there because inference engines ask for one.
@@ -44,6 +47,8 @@ WORD_END = "</w>"
 
 # Enough for every core to be busy, few enough that the encodings (larger than their ids) never fill the memory.
 _BATCH = 2048
+# Characters of text that `encode_flat` is best given at once: the cost of a batch is then the cost of its text.
+BATCH_CHARACTERS = 1 << 20
 _STAGE_VERSION = 2
 
 # One character for each byte that can end a word in UTF-8: ASCII, and the continuation bytes.
@@ -193,17 +198,31 @@ class TextTokenizer:
 
         Raises InputError that gives the number of the first text that is not text that UTF-8 can write.
         """
-        return [ids for batch in self.encode_batches(texts, special_tokens=special_tokens) for ids in batch]
-
-    def encode_batches(self, texts: Sequence[str], *, special_tokens: bool = True) -> Iterator[list[list[int]]]:
-        """`encode_batch` piece by piece, for callers that need not hold all ids as Python lists at once."""
+        rows: list[list[int]] = []
         for start in range(0, len(texts), _BATCH):
             batch = list(texts[start : start + _BATCH])
             try:
                 encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=special_tokens)
             except (TypeError, ValueError):
                 raise _not_text(batch, start=start) from None
-            yield [encoding.ids for encoding in encodings]
+            rows += [encoding.ids for encoding in encodings]
+        return rows
+
+    def encode_flat(
+        self, texts: Sequence[str], *, special_tokens: bool = True
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """`encode_batch` for corpora: all ids (int32), text after text, and how many each text has (int64).
+
+        Several times as fast, since a word that stood in this or an earlier call is looked up; not for two threads.
+        """
+        try:
+            return self._words.encode(texts, special_tokens=special_tokens)
+        except (TypeError, ValueError):
+            raise _not_text(texts, start=0) from None
+
+    @cached_property
+    def _words(self) -> WordEncoder:
+        return WordEncoder(self._tokenizer)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens dropped; bytes that are not UTF-8 become U+FFFD."""
@@ -289,19 +308,19 @@ def tokenizer_stage(
 
     def build(folder: Path) -> dict[str, Any]:
         train = corpus.path / "train.jsonl"
-        texts = [row[field] for row in read_jsonl(train) for field in fields]
-        if not texts:
+
+        def texts() -> Iterator[str]:
+            return (row[field] for row in read_jsonl(train) for field in fields)
+
+        if next(texts(), None) is None:
             raise CorpusError(f"{train}: no rows to train a tokenizer on", remedy="give the corpus more data")
-        tokenizer = TextTokenizer(train_tokenizer(texts, config, template=template))
+        tokenizer = TextTokenizer(train_tokenizer(texts(), config, template=template))
         tokenizer.save(folder)
-        size = sum(len(text.encode()) for text in texts)
-        tokens = sum(len(ids) for batch in tokenizer.encode_batches(texts, special_tokens=False) for ids in batch)
+        sizes = _sizes(texts(), tokenizer)
         return {
             "vocabulary": tokenizer.size,
-            "texts": len(texts),
-            "bytes": size,
-            "tokens": tokens,
-            "bytes_per_token": round(size / max(tokens, 1), 3),
+            **sizes,
+            "bytes_per_token": round(sizes["bytes"] / max(sizes["tokens"], 1), 3),
         }
 
     return run_stage(spec, build, root=root)
@@ -325,6 +344,15 @@ def kept_tokenizer_stage(folder: Path, key: str, *, root: Path) -> Stage:
         return {"vocabulary": tokenizer.size}
 
     return run_stage(spec, build, root=root)
+
+
+def _sizes(texts: Iterable[str], tokenizer: TextTokenizer) -> dict[str, int]:
+    sizes = {"texts": 0, "bytes": 0, "tokens": 0}
+    for batch in in_order(texts, size=len, most=BATCH_CHARACTERS):
+        sizes["texts"] += len(batch)
+        sizes["bytes"] += sum(len(text.encode()) for text in batch)
+        sizes["tokens"] += int(tokenizer.encode_flat(batch, special_tokens=False)[0].size)
+    return sizes
 
 
 def _allow_parallelism() -> None:

@@ -91,7 +91,7 @@ def _pretrained(model: PretrainedEncoder) -> Stage:
 def tokenize(recipe: Recipe, corpus: Stage, tokenizer: Stage) -> Stage:
     """Turn every split's rows into tokens."""
     family = load_family(recipe.family)
-    stage = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=stages_folder())
+    stage = tokens_stage(corpus, tokenizer, family=family, root=stages_folder())
     sizes = stage.facts["splits"]
     log_stage(stage, ", ".join(f"{split} {sum(sizes[split]['tokens'].values()):,} tokens" for split in SPLITS))
     return stage

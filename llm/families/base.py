@@ -5,7 +5,7 @@ Shapes: B batch, T target length, S source length, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llm.predictor import Predictor
     from llm.recipe import Recipe
     from llm.tokenizer import TextTokenizer
-    from llm.tokens import TokenTable
+    from llm.tokens import Survey, TokenTable
     from llm.training.config import TrainingConfig
 
 Batch = Mapping[str, "torch.Tensor"]
@@ -76,8 +76,11 @@ class Family(Protocol):
     def presets(self) -> Mapping[str, Recipe]:
         """Complete recipes by name: `smoke` (seconds), `quick` (minutes), `standard` (under 45 minutes)."""
 
-    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
-        """Rows to token columns. `facts` of the table may hold what the model needs (labels)."""
+    def survey(self, rows: Iterable[Row], tokenizer: TextTokenizer) -> Survey:
+        """What all rows of a corpus decide (labels), or the tokenizer alone; they may be read once, and not be held."""
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
+        """Some of the corpus's rows to token columns, one table row a row, with what `survey` found."""
 
     def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
         """A fresh model, weights drawn from torch's current random state."""

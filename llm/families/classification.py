@@ -5,7 +5,7 @@ Shapes: B batch, S length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -32,7 +32,7 @@ from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.subwords import crop_words, undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
-from llm.tokens import TokenColumn, TokenTable
+from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 
 _ROWS = 256  # texts that are classified together
@@ -65,8 +65,8 @@ class Classification:
         """See Family."""
         return _presets()
 
-    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
-        """Column "text", number "label" and the sorted label names in the facts.
+    def survey(self, rows: Iterable[Row], tokenizer: TextTokenizer) -> Survey:
+        """The sorted label names in the facts.
 
         Raises CorpusError when there is only one label: there is nothing to learn.
         """
@@ -76,12 +76,18 @@ class Classification:
                 f"the corpus has only {len(labels)} label(s): {', '.join(labels)}",
                 remedy="give rows of at least two labels, and check which column holds the label",
             )
-        numbers = {label: number for number, label in enumerate(labels)}
-        return TokenTable(
-            columns={"text": TokenColumn.encoded([row["text"] for row in rows], tokenizer)},
-            numbers={"label": np.asarray([numbers[row["label"]] for row in rows], dtype=np.int64)},
+        return Survey(
             constants={"merged_parts": tokenizer.merged_parts(), "word_starts": tokenizer.word_starts()},
             facts={"labels": labels},
+        )
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
+        """Column "text" and number "label", a place in the list of label names."""
+        places = {label: place for place, label in enumerate(survey.facts["labels"])}
+        return TokenTable.of(
+            {"text": TokenColumn.encoded([row["text"] for row in rows], tokenizer)},
+            survey,
+            numbers={"label": np.asarray([places[row["label"]] for row in rows], dtype=np.int64)},
         )
 
     def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:

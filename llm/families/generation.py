@@ -5,7 +5,7 @@ Shapes: B batch, T length, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer, TokenizerConfig
-from llm.tokens import TokenColumn, TokenTable
+from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 
 _ROWS = 32  # windows that are scored together
@@ -62,10 +62,15 @@ class Generation:
         """See Family."""
         return _presets()
 
-    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
+    def survey(self, rows: Iterable[Row], tokenizer: TextTokenizer) -> Survey:
+        """Nothing: each row speaks for itself."""
+        del rows, tokenizer
+        return Survey()
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
         """Column "text": <s>, the text, </s>."""
-        batches = tokenizer.encode_batches([row["text"] for row in rows])
-        return TokenTable(columns={"text": TokenColumn.of([*ids, EOS_ID] for batch in batches for ids in batch)})
+        texts = TokenColumn.encoded([row["text"] for row in rows], tokenizer)
+        return TokenTable.of({"text": texts.closed(EOS_ID)}, survey)
 
     def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
         """See Family."""
@@ -117,7 +122,7 @@ class Generation:
         """Bits per byte and perplexity a token; <s> is given, never predicted."""
         from llm.metrics import language_model
 
-        table = self.tokenize(rows, predictor.tokenizer)
+        table = self.tokenize(rows, predictor.tokenizer, Survey())
         # Not max_positions: a model that was trained on shorter windows has never seen the later positions.
         window = min(predictor.max_positions, int(predictor.description["recipe"]["training"]["context"]))
         nats, tokens = _score(predictor, table.columns["text"].ids, window=window)

@@ -5,7 +5,7 @@ Shapes: B batch, S source length, T target length, N real target positions, V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
-from llm.tokens import TokenColumn, TokenTable
+from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 
 
@@ -57,14 +57,19 @@ class Translation:
         """See Family."""
         return _presets()
 
-    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer) -> TokenTable:
+    def survey(self, rows: Iterable[Row], tokenizer: TextTokenizer) -> Survey:
+        """Nothing: each row speaks for itself."""
+        del rows, tokenizer
+        return Survey()
+
+    def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
         """Columns "source" and "target", each text closed by </s>; the source's placeholders are numbered in both."""
         names = [names_in(row["source"]) for row in rows]
         columns = {}
         for field in self.fields:
             texts = [numbered(row[field], known) for row, known in zip(rows, names, strict=True)]
             columns[field] = TokenColumn.encoded(texts, tokenizer)
-        return TokenTable(columns=columns)
+        return TokenTable.of(columns, survey)
 
     def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
         """See Family."""

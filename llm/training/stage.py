@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from llm.predictor import Predictor, pick_device
 from llm.recipe import Recipe
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TextTokenizer
-from llm.tokens import TokenTable, rows_of
+from llm.tokens import TokenTable, read_rows
 from llm.training.machine import deterministic
 from llm.training.start import Start, for_successors
 from llm.training.trainer import Report, Trainer
@@ -173,7 +174,7 @@ def _generation_defaults(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _predictions(predictor: Predictor, family: Family, corpus: Stage) -> dict[str, Any]:
-    rows = rows_of(corpus.path, "test")
+    rows = list(islice(read_rows(corpus.path, "test"), _SAMPLES))
     inputs = family.sample_inputs(rows, _SAMPLES)
     answers = predictor.predict(inputs)
     expected = [row[family.target_field] for row in rows[: len(inputs)]]

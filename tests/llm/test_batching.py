@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llm.batching import bucketed, chunks, pad, window_starts
+from llm.batching import bucketed, chunks, in_order, pad, window_starts
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
@@ -71,3 +71,16 @@ def test_chunks_are_longest_first_and_bounded_by_rows_and_tokens() -> None:
 def test_pad_fills_on_the_right() -> None:
     rows = [np.array([1, 2, 3], dtype=np.int32), np.array([4], dtype=np.int32)]
     assert pad(rows, value=0).tolist() == [[1, 2, 3], [4, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("items", "batches"),
+    [
+        (["aa", "b", "cccc", "", "d"], [["aa", "b"], ["cccc"], ["", "d"]]),
+        (["aaa", ""], [["aaa"], [""]]),
+        (["aaa"], [["aaa"]]),
+        ([], [[]]),
+    ],
+)
+def test_batches_in_order_are_filled_by_size(items: list[str], batches: list[list[str]]) -> None:
+    assert list(in_order(iter(items), size=len, most=3)) == batches

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import weakref
+from collections.abc import Iterable, Iterator
 
 import pytest
 from pydantic import ValidationError
@@ -119,6 +122,33 @@ def test_every_record_is_accounted_for() -> None:
     assert counts.read == counts.kept + sum(counts.dropped.values())
     assert dropped == {"blank": 1, "duplicate": 1, "untranslated": 1, "length_ratio": 1}
     assert counts.dropped["too_long"] == 0
+
+
+class Fields(dict[str, str]):
+    """Fields that a weak set can hold."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def test_at_most_so_many_records_are_drawn_by_the_hash_of_their_text_in_order_and_held() -> None:
+    texts = [f"text {number}" for number in range(200)]
+    smallest = set(sorted(texts, key=lambda text: hashlib.sha256(text.encode()).hexdigest()[:16])[:30])
+    alive = weakref.WeakSet()
+    most = 0
+
+    def watched(records: Iterable[Record]) -> Iterator[Record]:
+        nonlocal most
+        for record in records:
+            fields = Fields(record.fields)
+            alive.add(fields)
+            most = max(most, len(alive))
+            yield Record(record.group, fields)
+
+    kept, dropped, _ = run(*texts, maximum_records=30, steps={"watched": watched})
+    assert [row["text"] for row in kept] == [text for text in texts if text in smallest]
+    assert dropped == {"over_maximum": 170}
+    # And the few that the steps hand on.
+    assert most < 40
 
 
 def test_bounds_in_the_wrong_order_are_refused() -> None:

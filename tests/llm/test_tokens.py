@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llm import tokens
 from llm.errors import StageError
-from llm.files import canonical_json, write_jsonl
+from llm.families import FAMILIES, load_family
+from llm.files import canonical_json, read_jsonl, write_jsonl
 from llm.splits import SPLITS
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TextTokenizer, TokenizerConfig, tokenizer_stage, train_tokenizer
-from llm.tokens import TokenColumn, TokenTable, rows_of, tokens_stage
+from llm.tokens import Survey, TableWriter, TokenColumn, TokenTable, rows_of, tokens_stage
 
 ROWS = [[5, 6, 7], [], [8], [9, 10]]
 
@@ -50,6 +53,11 @@ def test_a_column_of_texts_holds_what_the_tokenizer_gives() -> None:
         column = TokenColumn.encoded(texts, tokenizer, special_tokens=special_tokens)
         expected = tokenizer.encode_batch(texts, special_tokens=special_tokens)
         assert [column.row(i).tolist() for i in range(len(column))] == expected
+
+
+def test_a_closed_column_has_one_more_token_in_every_row() -> None:
+    closed = TokenColumn.of(ROWS).closed(2)
+    assert [closed.row(i).tolist() for i in range(4)] == [[*row, 2] for row in ROWS]
 
 
 @pytest.mark.parametrize("offsets", [[1, 6], [0, 5], [0, 4, 3, 6], [], [0, 7]])
@@ -92,6 +100,33 @@ def test_the_same_table_is_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.parametrize("cuts", [[0, 4], [0, 1, 4], [0, 0, 2, 3, 4], [0, 1, 2, 3, 4, 4]])
+def test_rows_added_in_batches_are_the_same_file_as_rows_added_at_once(tmp_path: Path, cuts: list[int]) -> None:
+    whole = table()
+    whole.save(tmp_path / "whole")
+    with TableWriter(tmp_path / "batches") as writer:
+        for start, stop in pairwise(cuts):
+            writer.add(whole.slice(start, stop))
+        writer.save(Survey(facts=whole.facts))
+    assert (tmp_path / "batches").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert writer.sizes == {"rows": 4, "tokens": {"text": 6, "other": 5}, "longest": {"text": 3, "other": 2}}
+
+
+def test_a_loaded_table_is_a_map_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.safetensors"
+    table().save(path)
+    loaded = TokenTable.load(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(np.array([5, 6, 7, 8], dtype=np.int32).tobytes())
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(np.int32(77).tobytes())
+    # Seen only by what reads the file itself.
+    assert loaded.columns["text"].row(0).tolist() == [77, 6, 7]
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.columns["text"].ids[0] = 1
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: b"", lambda data: b"x" * len(data)])
 def test_a_damaged_file_is_named(tmp_path: Path, damage) -> None:
     path = tmp_path / "table.safetensors"
@@ -118,24 +153,44 @@ SPLIT_ROWS = {
 }
 
 
+CONFIG = TokenizerConfig(vocabulary=260)
+
+
+def corpus_of(rows: dict[str, list[dict[str, str]]], *, root: Path) -> Stage:
+    def build(folder: Path) -> dict:
+        return {split: write_jsonl(folder / f"{split}.jsonl", rows[split]) for split in SPLITS}
+
+    spec = StageSpec(name="corpus", version=1, config={"rows": canonical_json(rows)}, inputs={})
+    return run_stage(spec, build, root=root)
+
+
 @pytest.fixture
 def stages(tmp_path: Path) -> tuple[Stage, Stage]:
-    def build(folder: Path) -> dict:
-        return {split: write_jsonl(folder / f"{split}.jsonl", rows) for split, rows in SPLIT_ROWS.items()}
-
-    spec = StageSpec(name="corpus", version=1, config={"rows": canonical_json(SPLIT_ROWS)}, inputs={})
-    corpus = run_stage(spec, build, root=tmp_path)
-    config = TokenizerConfig(vocabulary=260)
-    return corpus, tokenizer_stage(corpus, config, fields=("text",), template="<s> $A </s>", root=tmp_path)
+    corpus = corpus_of(SPLIT_ROWS, root=tmp_path)
+    return corpus, tokenizer_stage(corpus, CONFIG, fields=("text",), template="<s> $A </s>", root=tmp_path)
 
 
-def tokenize(rows: Sequence[dict[str, str]], tokenizer: TextTokenizer) -> TokenTable:
-    labels = sorted({row["label"] for row in rows})
-    return TokenTable(
-        columns={"text": TokenColumn.encoded([row["text"] for row in rows], tokenizer)},
-        numbers={"label": np.array([labels.index(row["label"]) for row in rows], dtype=np.int64)},
-        facts={"labels": labels},
-    )
+class Labelled:
+    """A family as far as the tokens stage knows one."""
+
+    name = "classification"
+
+    def survey(self, rows: Iterable[dict[str, str]], tokenizer: TextTokenizer) -> Survey:
+        return Survey(facts={"labels": sorted({row["label"] for row in rows})})
+
+    def tokenize(self, rows: Sequence[dict[str, str]], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
+        labels = survey.facts["labels"]
+        numbers = {"label": np.array([labels.index(row["label"]) for row in rows], dtype=np.int64)}
+        return TokenTable.of(
+            {"text": TokenColumn.encoded([row["text"] for row in rows], tokenizer)}, survey, numbers=numbers
+        )
+
+
+class Losing(Labelled):
+    name = "losing"
+
+    def tokenize(self, rows: Sequence[dict[str, str]], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
+        return super().tokenize(rows[1:], tokenizer, survey)
 
 
 def test_rows_of_a_split_are_read_in_order(stages: tuple[Stage, Stage]) -> None:
@@ -144,7 +199,7 @@ def test_rows_of_a_split_are_read_in_order(stages: tuple[Stage, Stage]) -> None:
 
 
 def test_the_stage_writes_a_table_a_split_with_the_same_facts(stages: tuple[Stage, Stage], tmp_path: Path) -> None:
-    stage = tokens_stage(*stages, tokenize=tokenize, family="classification", root=tmp_path)
+    stage = tokens_stage(*stages, family=Labelled(), root=tmp_path)
     tokenizer = TextTokenizer.load(stages[1].path)
     for split in SPLITS:
         loaded = TokenTable.load(stage.path / f"{split}.safetensors")
@@ -158,11 +213,65 @@ def test_the_stage_writes_a_table_a_split_with_the_same_facts(stages: tuple[Stag
 
 
 def test_the_manifest_names_the_corpus_and_the_tokenizer(stages: tuple[Stage, Stage], tmp_path: Path) -> None:
-    stage = tokens_stage(*stages, tokenize=tokenize, family="classification", root=tmp_path)
+    stage = tokens_stage(*stages, family=Labelled(), root=tmp_path)
     manifest = json.loads((stage.path / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["inputs"] == {"corpus": stages[0].key, "tokenizer": stages[1].key}
 
 
+def test_an_empty_split_is_a_table_without_rows(tmp_path: Path) -> None:
+    corpus = corpus_of({**SPLIT_ROWS, "validation": []}, root=tmp_path)
+    tokenizer = tokenizer_stage(corpus, CONFIG, fields=("text",), template="<s> $A </s>", root=tmp_path)
+    stage = tokens_stage(corpus, tokenizer, family=Labelled(), root=tmp_path)
+    loaded = TokenTable.load(stage.path / "validation.safetensors")
+    assert (len(loaded), loaded.columns["text"].ids.size, loaded.numbers["label"].size) == (0, 0, 0)
+    assert stage.facts["splits"]["validation"] == {"rows": 0, "tokens": {"text": 0}, "longest": {"text": 0}}
+
+
+def test_the_stage_writes_what_all_rows_at_once_would_be(
+    stages: tuple[Stage, Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "BATCH_CHARACTERS", 10)
+    stage = tokens_stage(*stages, family=Labelled(), root=tmp_path)
+    tokenizer = TextTokenizer.load(stages[1].path)
+    survey = Labelled().survey([row for split in SPLITS for row in SPLIT_ROWS[split]], tokenizer)
+    for split in SPLITS:
+        Labelled().tokenize(SPLIT_ROWS[split], tokenizer, survey).save(tmp_path / split)
+        assert (stage.path / f"{split}.safetensors").read_bytes() == (tmp_path / split).read_bytes()
+
+
+class Counted(dict[str, str]):
+    """A row that knows how many of its kind are alive, and how many were at most."""
+
+    alive = most = 0
+
+    def __init__(self, row: dict[str, str]) -> None:
+        super().__init__(row)
+        Counted.alive += 1
+        Counted.most = max(Counted.most, Counted.alive)
+
+    def __del__(self) -> None:
+        Counted.alive -= 1
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_more_than_two_batches_of_rows_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    family = load_family(name)
+    made = [
+        {"group": "g", "text": f"row {i}", "label": "ab"[i % 2], "source": f"row {i}", "target": "x"}
+        for i in range(900)
+    ]
+    corpus = corpus_of({"train": made, "validation": made[:2], "test": made[:2]}, root=tmp_path)
+    tokenizer = tokenizer_stage(corpus, CONFIG, fields=family.text_fields, template=family.template, root=tmp_path)
+    monkeypatch.setattr(tokens, "BATCH_CHARACTERS", 20 * sum(map(len, made[-1].values())))
+    monkeypatch.setattr(tokens, "read_jsonl", lambda path: map(Counted, read_jsonl(path)))
+    Counted.most = 0
+    tokens_stage(corpus, tokenizer, family=family, root=tmp_path)
+    # The first rows are shorter, so that a few more of them fill a batch.
+    assert 20 <= Counted.most <= 2 * 25
+
+
 def test_a_family_that_loses_rows_is_refused(stages: tuple[Stage, Stage], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="made 5 table rows of 6 corpus rows"):
-        tokens_stage(*stages, tokenize=lambda rows, t: tokenize(rows[1:], t), family="broken", root=tmp_path)
+    with pytest.raises(ValueError, match="losing made 2 table rows of 3 corpus rows"):
+        tokens_stage(*stages, family=Losing(), root=tmp_path)

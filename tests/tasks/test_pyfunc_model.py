@@ -43,7 +43,7 @@ def saved(toy_recipe, tmp_path_factory: pytest.TempPathFactory) -> Saved:
     tokenizer = tokenizer_stage(
         corpus, toy_recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
     )
-    tokens = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=root)
+    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
     training = training_stage(
         toy_recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=lambda step, values: None
     )

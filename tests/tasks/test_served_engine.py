@@ -47,7 +47,7 @@ def stages(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     tokenizer = tokenizer_stage(
         corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
     )
-    tokens = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=root)
+    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
     training = training_stage(
         recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=lambda step, values: None
     )

@@ -93,7 +93,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     tokenizer = tokenizer_stage(
         corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
     )
-    tokens = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=root)
+    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
     curve: list[tuple[int, dict[str, float]]] = []
     training = training_stage(
         recipe,

@@ -86,7 +86,7 @@ def tuned(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTun
         recipe.corpus, recipe.cleaning, recipe.splits, fields=family.fields, root=root, downloads=folder
     )
     tokenizer = pretrained_stage(recipe.model, root=root, downloads=folder)
-    tokens = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=root)
+    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
     training = training_stage(
         recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=lambda _step, _values: None
     )

@@ -14,6 +14,7 @@ from llm.errors import InputError
 from llm.families.translation import Translation
 from llm.predictor import Predictor
 from llm.tokenizer import EOS_ID, TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokens import Survey
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def tokenizer() -> TextTokenizer:
 
 def test_both_sides_of_a_pair_are_numbered_by_the_source(tokenizer: TextTokenizer) -> None:
     row = {"source": "{count} in {room}", "target": "{room}: {count} {extra}"}
-    table = Translation().tokenize([row], tokenizer)
+    table = Translation().tokenize([row], tokenizer, Survey())
     texts = [tokenizer.decode(table.columns[field].row(0).tolist()) for field in ("source", "target")]
     assert texts == ["{0} in {1}", "{1}: {0} {extra}"]
 

@@ -55,7 +55,7 @@ def night(
         )
     else:
         tokenizer = kept_tokenizer_stage(start.folder, start.tokenizer, root=root)
-    tokens = tokens_stage(corpus, tokenizer, tokenize=family.tokenize, family=family.name, root=root)
+    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
     training = training_stage(
         recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, start=start, root=root, report=report
     )

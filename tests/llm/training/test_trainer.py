@@ -18,7 +18,7 @@ from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.predictor import Predictor
 from llm.tokenizer import EOS_ID, TextTokenizer, TokenizerConfig, train_tokenizer
-from llm.tokens import TokenColumn, TokenTable
+from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 from llm.training.machine import deterministic
 from llm.training.trainer import Trainer
@@ -235,7 +235,8 @@ def test_a_tiny_encoder_decoder_learns_to_copy(tmp_path: Path) -> None:
     unseen = [text for text in unseen if text not in set(seen)]
     family = Translation()
     tokenizer = TextTokenizer(train_tokenizer(seen, TokenizerConfig(vocabulary=300), template=family.template))
-    tables = [family.tokenize([{"source": t, "target": t} for t in texts], tokenizer) for texts in (seen, unseen)]
+    rows = [[{"source": t, "target": t} for t in texts] for texts in (seen, unseen)]
+    tables = [family.tokenize(part, tokenizer, Survey()) for part in rows]
     torch.manual_seed(1)
     sizes = EncoderDecoderConfig(
         width=64, heads=4, encoder_layers=1, decoder_layers=1, feed_forward=128, max_positions=64
