@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.race import Contestant, Round, parser, ratios, run
+from benchmarks.race import Contestant, Round, compare, parser, run
 
 _MODULE = "benchmarks.train_lm"
 _STEPS = {"small": 12, "medium": 4}  # of a round
@@ -297,14 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if facts is None:
         return
     size = SIZES[options.size]
-    gflops = limit(size, options.threads)
-    speed = {name: facts["median"][name] * operations_per_token(size) / 1e9 for name in facts["median"]}
-    others = [name for name in CONTESTANTS if not name.startswith("ours")]
-    facts["ratio"] = {us: ratios(facts["median"], us, others) for us in CONTESTANTS if us.startswith("ours")}
-    facts["limit_gflops"] = gflops
-    facts["share_of_limit"] = {
-        name: {kind: round(found / top, 3) for kind, top in gflops.items()} for name, found in speed.items()
-    }
+    facts = compare(
+        facts, list(CONTESTANTS), operations=operations_per_token(size), gflops=limit(size, options.threads)
+    )
     print(json.dumps({"benchmark": "train_lm", "unit": "tokens/s", "size": options.size} | facts))
 
 
