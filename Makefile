@@ -22,7 +22,7 @@ print(*expand(sys.argv[1]), sep="\n")
 endef
 export GROUP
 
-.PHONY: run up test test-slow lint help clean
+.PHONY: run up test test-slow lint bench help clean
 
 run: $(VENV)/.installed ## install if need be, then train, judge and register all three families
 	@$(BIN)/nightshift run
@@ -40,6 +40,9 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench ## race the peers; BENCH="--data FOLDER --nanogpt FOLDER --joeynmt FOLDER" adds what needs them
+	@$(BIN)/python -m benchmarks.results benchmarks/RESULTS.md $(BENCH)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -59,4 +62,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python -c "$$GROUP" dev > $(VENV)/dev-requirements.txt
 	@.ci/step "installing the tools for tests" $(VENV)/install-dev.log $(PIP_INSTALL) -r $(VENV)/dev-requirements.txt
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(BIN)/python -c "$$GROUP" bench > $(VENV)/bench-requirements.txt
+	@.ci/step "installing what the benchmarks race against" $(VENV)/install-bench.log $(PIP_INSTALL) -r $(VENV)/bench-requirements.txt
 	@touch $@

@@ -93,6 +93,24 @@ def ratios(median: Mapping[str, float], us: str, peers: Sequence[str]) -> dict[s
     return {peer: round(median[us] / median[peer], 3) for peer in peers if peer in median and us in median}
 
 
+def compare(
+    facts: dict[str, Any], contestants: Sequence[str], *, operations: float, gflops: Mapping[str, float]
+) -> dict[str, Any]:
+    """`facts` with how many times as fast as each peer we are, and everyone's share of what products reach.
+
+    Our contestants' names begin with "ours"; a unit of work takes so many floating-point
+    `operations`, and products run at `gflops` (by the way to multiply).
+    """
+    us = [name for name in contestants if name.startswith("ours")]
+    peers = [name for name in contestants if name not in us]
+    shares = {
+        name: {kind: round(speed * operations / 1e9 / top, 3) for kind, top in gflops.items()}
+        for name, speed in facts["median"].items()
+    }
+    ratio = {name: ratios(facts["median"], name, peers) for name in us}
+    return facts | {"ratio": ratio, "limit_gflops": gflops, "share_of_limit": shares}
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     model = next((line for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")

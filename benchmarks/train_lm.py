@@ -13,11 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.race import Contestant, Round, parser, ratios, run
+from benchmarks.race import Contestant, Round, compare, parser, run
 
 _MODULE = "benchmarks.train_lm"
 _STEPS = {"small": 12, "medium": 4}  # of a round
@@ -252,14 +253,20 @@ def _needs_nanogpt(options: argparse.Namespace) -> str:
     return "" if options.nanogpt else "name a checkout of nanoGPT with --nanogpt"
 
 
+def _needs_litgpt(options: argparse.Namespace) -> str:
+    del options
+    # Asked without importing it: that would take this process seconds.
+    return "" if find_spec("litgpt") else "install litgpt, as benchmarks/README.md says"
+
+
 CONTESTANTS = {
     "ours": Contestant(ours("float32")),
     "ours+tcmalloc": Contestant(ours("float32"), allocator="tcmalloc"),
     "ours_bfloat16": Contestant(ours("bfloat16")),
     "nanogpt": Contestant(torch_loop(_nanogpt), available=_needs_nanogpt),
     "nanogpt+tcmalloc": Contestant(torch_loop(_nanogpt), allocator="tcmalloc", available=_needs_nanogpt),
-    "litgpt": Contestant(torch_loop(_litgpt)),
-    "litgpt+tcmalloc": Contestant(torch_loop(_litgpt), allocator="tcmalloc"),
+    "litgpt": Contestant(torch_loop(_litgpt), available=_needs_litgpt),
+    "litgpt+tcmalloc": Contestant(torch_loop(_litgpt), allocator="tcmalloc", available=_needs_litgpt),
     "llama": Contestant(torch_loop(_llama)),
     "llama+tcmalloc": Contestant(torch_loop(_llama), allocator="tcmalloc"),
     "trainer": Contestant(hugging_face_trainer),
@@ -297,14 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if facts is None:
         return
     size = SIZES[options.size]
-    gflops = limit(size, options.threads)
-    speed = {name: facts["median"][name] * operations_per_token(size) / 1e9 for name in facts["median"]}
-    others = [name for name in CONTESTANTS if not name.startswith("ours")]
-    facts["ratio"] = {us: ratios(facts["median"], us, others) for us in CONTESTANTS if us.startswith("ours")}
-    facts["limit_gflops"] = gflops
-    facts["share_of_limit"] = {
-        name: {kind: round(found / top, 3) for kind, top in gflops.items()} for name, found in speed.items()
-    }
+    facts = compare(
+        facts, list(CONTESTANTS), operations=operations_per_token(size), gflops=limit(size, options.threads)
+    )
     print(json.dumps({"benchmark": "train_lm", "unit": "tokens/s", "size": options.size} | facts))
 
 
