@@ -163,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="random seed of our first training")
     parser.add_argument("--precision", default="auto", help="as training.precision")
     parser.add_argument("--optimizer", default="muon", help="as training.optimizer")
-    parser.add_argument("--learning-rate", type=float, default=5e-3)
-    parser.add_argument("--batch-tokens", type=int, default=2048)
+    parser.add_argument("--learning-rate", type=float, default=7e-3)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
     parser.add_argument("--average", type=float, default=0.0)
     options = parser.parse_args(arguments)
     if not options.nanogpt and options.minutes <= 0:
