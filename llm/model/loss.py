@@ -16,8 +16,8 @@ from torch import Tensor
 
 from llm.model.products import as_factor, multiply, weight_gradient
 
-# A chunk's scores should stay in the processor's cache while they are worked on: 2 million of them are 8 MB.
-_CHUNK_SCORES = 1 << 21
+# A chunk's scores should stay in the processor's cache while they are worked on: 4 million of them are 16 MB.
+_CHUNK_SCORES = 1 << 22
 
 
 def projected_cross_entropy(states: Tensor, weight: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:
