@@ -60,6 +60,8 @@ class Recipe(Config):
             )
         if self.serving.engine != "torch" and not self.model.writes_text:
             raise ValueError(f"serving.engine ({self.serving.engine}) only writes text; {self.family} runs on torch")
+        if self.training.neighbours and not (isinstance(self.model, EncoderConfig) and self.model.heads > 1):
+            raise ValueError("training.neighbours needs model.assembly encoder with two heads or more")
         if isinstance(self.model, PretrainedEncoder):
             self._fits_a_pretrained_model()
         elif self.tokenizer is None:

@@ -52,7 +52,7 @@ class TokenColumn:
             raise ValueError(f"offsets must rise from 0 to the number of ids ({self.ids.size})")
 
     @classmethod
-    def of(cls, rows: Iterable[Sequence[int]]) -> TokenColumn:
+    def of(cls, rows: Iterable[Sequence[int] | NDArray[np.int32]]) -> TokenColumn:
         """A column of `rows`, each a sequence of token ids."""
         listed = list(rows)
         ids = np.fromiter(chain.from_iterable(listed), dtype=np.int32)
@@ -105,13 +105,13 @@ class Survey:
 
 @dataclass(frozen=True, eq=False)
 class TokenTable:
-    """N rows: token columns by name, and numbers by name ((N,) int64, such as "label").
+    """N rows: token columns by name, and numbers by name ((N,) int64, such as "label", or (N, ...) of any kind).
 
     `constants` are arrays that belong to no row (such as the tokenizer's merges), `facts` whatever else JSON can hold.
     """
 
     columns: Mapping[str, TokenColumn]
-    numbers: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    numbers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 

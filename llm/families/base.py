@@ -85,6 +85,9 @@ class Family(Protocol):
     def build_model(self, recipe: Recipe, table: TokenTable, tokenizer: TextTokenizer) -> nn.Module:
         """A fresh model, weights drawn from torch's current random state."""
 
+    def extend(self, table: TokenTable, config: TrainingConfig, tokenizer: TextTokenizer) -> TokenTable:
+        """What is trained on in place of the train split's table; most often the table."""
+
     def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
         """Row numbers of each batch of one epoch, each batch within `batch_tokens`; `seed` None keeps a fixed order."""
 

@@ -23,8 +23,10 @@ from llm.corpora.string_languages import StringLanguagesConfig
 from llm.errors import CorpusError
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
 from llm.label_evidence import label_evidence, start_from
+from llm.made_texts import with_made_texts
 from llm.model.config import EncoderConfig
 from llm.model.encoder import EncoderClassifier
+from llm.model.neighbours import start_on_neighbours
 from llm.model.pretrained import FolderWeights, PretrainedEncoder
 from llm.model.transfer import load_encoder
 from llm.predictor import Predictor
@@ -98,6 +100,8 @@ class Classification:
         model = EncoderClassifier(recipe.model, tokenizer.size, labels=table.facts["labels"])
         evidence = label_evidence(table.columns["text"], table.numbers["label"], tokenizer, labels=len(model.labels))
         start_from(model.embedding, evidence)
+        if recipe.training.neighbours:
+            start_on_neighbours(model)
         # Row-wise gradients: a step costs the rows of its batch, not the vocabulary, which may be most of the model.
         model.embedding.sparse = True
         return model
@@ -111,13 +115,20 @@ class Classification:
             max_positions=config.max_positions,
         )
 
+    def extend(self, table: TokenTable, config: TrainingConfig, tokenizer: TextTokenizer) -> TokenTable:
+        """The table; with `made_texts`, as many texts as the steps read, three quarters of them made here."""
+        if not config.made_texts:
+            return table
+        tokens = config.steps * config.batch_tokens * config.accumulation
+        return with_made_texts(table, tokenizer, tokens=tokens, context=config.context, seed=config.seed)
+
     def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
         """Buckets of like length."""
         lengths = np.minimum(table.columns["text"].lengths, config.context)
         return bucketed([lengths], batch_tokens=config.batch_tokens, seed=seed)
 
     def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
-        """ids (B, S), mask (B, S), labels (B,)."""
+        """ids (B, S), mask (B, S), labels (B,), or (B, number of labels) where each has a probability."""
         texts = self._augmented(table, rows, config)
         ids = pad([text[: config.context] for text in texts], value=PAD_ID)
         return {
@@ -142,7 +153,7 @@ class Classification:
         """Cross-entropy over the texts."""
         scores = model(batch["ids"], mask=batch["mask"])
         total = F.cross_entropy(scores.float(), batch["labels"], reduction="sum", label_smoothing=label_smoothing)
-        return LossSum(total, int(batch["labels"].numel()))
+        return LossSum(total, len(batch["labels"]))
 
     def prepare(self, texts: Sequence[str]) -> Sequence[str]:
         """As they are."""

@@ -78,6 +78,11 @@ class Generation:
         assert isinstance(recipe.model, DecoderConfig)
         return DecoderModel(recipe.model, tokenizer.size)
 
+    def extend(self, table: TokenTable, config: TrainingConfig, tokenizer: TextTokenizer) -> TokenTable:
+        """The table."""
+        del config, tokenizer
+        return table
+
     def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
         """Windows of `context` tokens over all texts in one stream: no padding at all. Rows are first positions."""
         starts = window_starts(table.columns["text"].ids.size, context=config.context, seed=seed)

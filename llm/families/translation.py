@@ -77,6 +77,11 @@ class Translation:
         assert isinstance(recipe.model, EncoderDecoderConfig)
         return EncoderDecoderModel(recipe.model, tokenizer.size)
 
+    def extend(self, table: TokenTable, config: TrainingConfig, tokenizer: TextTokenizer) -> TokenTable:
+        """The table."""
+        del config, tokenizer
+        return table
+
     def plan(self, table: TokenTable, config: TrainingConfig, *, seed: int | None) -> list[NDArray[np.int64]]:
         """Buckets of like source length and like target length."""
         lengths = [np.minimum(table.columns[field].lengths, config.context) for field in self.fields]

@@ -53,6 +53,15 @@ class TrainingConfig(Config):
     word_crop: float = Field(
         0.0, ge=0.0, lt=1.0, description="classification: share of the training texts cut to one to three words"
     )
+    made_texts: bool = Field(
+        False,
+        description="classification: train also on texts made of pieces of the training texts, which an n-gram model "
+        "labels; for some thousand texts",
+    )
+    neighbours: bool = Field(
+        False,
+        description="classification: the first layer's attention heads begin on the tokens beside each; for few texts",
+    )
     validation_batches: int = Field(64, ge=1, description="batches of the validation split that a validation scores")
     validate_every: int = Field(ge=1, description="steps between validations; each also writes a checkpoint")
     patience: int = Field(0, ge=0, description="stop after so many validations without improvement; 0 never stops")

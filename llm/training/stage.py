@@ -113,6 +113,7 @@ def _train(
             if before is not None:
                 _start(start, before).fill(model)
             model = model.to(pick_device(recipe.training.device))
+            train = family.extend(train, recipe.training, text_tokenizer)
         trainer = Trainer(
             family=family,
             model=model,
