@@ -142,10 +142,10 @@ def pretrained_recipe(encoder: str, **training: Any) -> Recipe:
 def small_recipe(**training: Any) -> Recipe:
     """The quick preset, for some thousand sentences in place of some hundred thousand strings."""
     options = {
-        "steps": 2000,
-        "batch_tokens": 2048,
+        "steps": 3000,
+        "batch_tokens": 1024,
         "warmup": 100,
-        "validate_every": 500,
+        "validate_every": 1000,
         "subword_dropout": 0.0,
         "word_crop": 0.0,
         "made_texts": True,

@@ -21,6 +21,7 @@ _TRUST = 0.5  # the teacher's share of a real text's target; the rest is its lab
 _SPLICED = 0.5  # share of made texts that begin as one text and end as another
 _THINNED, _REPLACED = 0.4, 0.4  # shares of made texts that lose some tokens, or get others in their place
 _MOST = 0.4  # of their tokens, at most
+_ANY = 0.5  # share of the tokens put in another's place that are drawn from the vocabulary rather than from the texts
 # Tells these random numbers from others of the same seed; any constant does.
 _STREAM = 77
 
@@ -42,7 +43,9 @@ def with_made_texts(table: TokenTable, tokenizer: TextTokenizer, *, tokens: int,
     teacher = NgramTeacher(column, labels, tokenizer, count=len(facts))
     texts = [column.row(row) for row in range(len(column))]
     random = np.random.default_rng([seed, _STREAM])
-    maker = _Maker(texts, table.constants["word_starts"], random)
+    written = np.asarray([piece != "" for piece in tokenizer.pieces()])
+    vocabulary = np.flatnonzero(written).astype(np.int32)
+    maker = _Maker(texts, starts_word=table.constants["word_starts"], vocabulary=vocabulary, random=random)
     made = TokenColumn.of(maker.make()[:context] for _ in range(_MADE * rounds * len(texts)))
     own = np.eye(len(facts), dtype=np.float32)[labels]
     targets = (1.0 - _TRUST) * own + _TRUST * teacher.probabilities(column)
@@ -55,15 +58,24 @@ def with_made_texts(table: TokenTable, tokenizer: TextTokenizer, *, tokens: int,
 
 
 class _Maker:
-    """Makes texts of pieces of others. starts_word (V,): which tokens begin a word; texts keep their frame."""
+    """Makes texts of pieces of others, which keep their frame.
+
+    starts_word (V,): which tokens begin a word; `vocabulary` (at most V,): the tokens that are not control tokens.
+    """
 
     def __init__(
-        self, texts: list[NDArray[np.int32]], starts_word: NDArray[np.bool_], random: np.random.Generator
+        self,
+        texts: list[NDArray[np.int32]],
+        *,
+        starts_word: NDArray[np.bool_],
+        vocabulary: NDArray[np.int32],
+        random: np.random.Generator,
     ) -> None:
         self._texts = texts
         # Where a text can be cut: before each word, and before the frame's end.
         self._cuts = [np.append(np.flatnonzero(starts_word[text]), text.size - 1) for text in texts]
-        self._tokens = np.concatenate([text[1:-1] for text in texts])
+        self._read = np.concatenate([text[1:-1] for text in texts])
+        self._vocabulary = vocabulary
         self._random = random
 
     def make(self) -> NDArray[np.int32]:
@@ -79,10 +91,17 @@ class _Maker:
         changed[0] = changed[-1] = False
         if kind < _THINNED:
             return text[~changed]
-        if kind < _THINNED + _REPLACED and self._tokens.size:
+        if kind < _THINNED + _REPLACED and self._read.size:
             text = text.copy()
-            text[changed] = self._tokens[random.integers(self._tokens.size, size=np.count_nonzero(changed))]
+            text[changed] = self._others(int(np.count_nonzero(changed)))
         return text
+
+    def _others(self, count: int) -> NDArray[np.int32]:
+        """(count,): as often as texts have them or any, which the teacher knows by their letters."""
+        random = self._random
+        common = self._read[random.integers(self._read.size, size=count)]
+        every = self._vocabulary[random.integers(self._vocabulary.size, size=count)]
+        return np.where(random.random(count) < _ANY, every, common)
 
     def _cut(self, number: int) -> int:
         cuts = self._cuts[number]

@@ -51,13 +51,16 @@ def test_a_quarter_of_the_texts_are_the_real_ones_whose_targets_lean_to_their_la
     assert targets[: len(table)].max(axis=1).min() > 0.5
 
 
-def test_made_texts_keep_their_frame_and_their_words(table: TokenTable, tokenizer: TextTokenizer) -> None:
+def test_made_texts_keep_their_frame_and_have_tokens_that_no_text_has(
+    table: TokenTable, tokenizer: TextTokenizer
+) -> None:
     found = made(table, tokenizer)
     real = {tuple(table.columns["text"].row(row).tolist()) for row in range(len(table))}
     known = set(table.columns["text"].ids.tolist())
     texts = [found.columns["text"].row(row).tolist() for row in range(len(found) // 4, len(found))]
-    assert all(text[0] == 1 and text[-1] == 2 and known.issuperset(text) for text in texts)
-    assert all(1 not in text[1:] and 2 not in text[:-1] for text in texts)
+    assert all(text[0] == 1 and text[-1] == 2 and min(text[1:-1], default=4) > 3 for text in texts)
+    assert sum(known.issuperset(text) for text in texts) > len(texts) / 2
+    assert not all(known.issuperset(text) for text in texts)
     assert len({tuple(text) for text in texts} - real) > 50
 
 
