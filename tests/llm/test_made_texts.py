@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from llm.errors import CorpusError
 from llm.families.classification import Classification
 from llm.made_texts import with_made_texts
+from llm.recipe import smaller
 from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
 from llm.tokens import TokenTable
 from llm.training.config import TrainingConfig
+from llm.training.trainer import Trainer
 
 ROWS = [
     {"text": text, "label": label}
@@ -98,3 +104,49 @@ def test_a_batch_of_made_texts_carries_a_probability_for_each_label(
     batch = family.collate(found, np.arange(len(found) - 3, len(found)), config)
     assert batch["labels"].shape == (3, 2)
     assert family.extend(table, config.model_copy(update={"made_texts": False}), tokenizer) is table
+
+
+class KilledError(Exception):
+    """Stands for a kill: training stops wherever it is."""
+
+
+def trained(table: TokenTable, tokenizer: TextTokenizer, folder: Path, *, kill_at: int = 99) -> dict[str, torch.Tensor]:
+    recipe = smaller(Classification().presets()["quick"]).vary(
+        training={"made_texts": True, "neighbours": True, "context": 16, "threads": 1, "precision": "float32"}
+    )
+    family = Classification()
+    torch.manual_seed(recipe.training.seed)
+    model = family.build_model(recipe, table, tokenizer)
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        if step >= kill_at and "training_loss" in values:
+            raise KilledError
+
+    trainer = Trainer(
+        family=family,
+        model=model,
+        train=family.extend(table, recipe.training, tokenizer),
+        validation=table,
+        config=recipe.training,
+        folder=folder,
+        report=report,
+    )
+    trainer.run()
+    return model.state_dict()
+
+
+def test_a_killed_training_on_made_texts_ends_in_the_weights_of_an_unbroken_one(
+    table: TokenTable, tokenizer: TextTokenizer, tmp_path: Path
+) -> None:
+    whole = trained(table, tokenizer, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        trained(table, tokenizer, tmp_path / "killed", kill_at=7)
+    resumed = trained(table, tokenizer, tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(("preset", "model"), [("quick", {"heads": 1}), ("pretrained", {})])
+def test_neighbours_are_refused_where_there_are_no_heads_to_start(preset: str, model: dict[str, int]) -> None:
+    recipe = Classification().presets()[preset]
+    with pytest.raises(ValueError, match="neighbours needs"):
+        recipe.vary(training={"neighbours": True}, model=model)
