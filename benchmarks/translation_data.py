@@ -56,7 +56,6 @@ def read(folder: Path) -> Data:
     """Multi30k's train split, cut by a byte-level BPE that was learned on both of its sides."""
     from llm.families.translation import Translation
     from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
-    from llm.tokens import Survey
 
     sides = []
     for language in ("en", "de"):
@@ -65,7 +64,7 @@ def read(folder: Path) -> Data:
     rows = [{"source": source, "target": target} for source, target in zip(*sides, strict=True)]
     config = TokenizerConfig(vocabulary=SIZE.vocabulary)
     tokenizer = TextTokenizer(train_tokenizer(itertools.chain(*sides), config, template=Translation.template))
-    return Data(Translation().tokenize(rows, tokenizer, Survey()), tokenizer.size)
+    return Data(Translation().tokenize(rows, tokenizer, Translation().survey(rows, tokenizer)), tokenizer.size)
 
 
 def training(options: argparse.Namespace, *, precision: str = "float32") -> TrainingConfig:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FACTS = "facts"
 # Raise it also when the `tokenize` of any family writes something else for the same rows.
-_STAGE_VERSION = 3
+_STAGE_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from llm.model.loss import projected_cross_entropy
 from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.subwords import undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
@@ -58,9 +59,9 @@ class Translation:
         return _presets()
 
     def survey(self, rows: Iterable[Row], tokenizer: TextTokenizer) -> Survey:
-        """Nothing: each row speaks for itself."""
-        del rows, tokenizer
-        return Survey()
+        """The tokenizer's merges, which `subword_dropout` undoes."""
+        del rows
+        return Survey(constants={"merged_parts": tokenizer.merged_parts()})
 
     def tokenize(self, rows: Sequence[Row], tokenizer: TextTokenizer, survey: Survey) -> TokenTable:
         """Columns "source" and "target", each text closed by </s>; the source's placeholders are numbered in both."""
@@ -89,8 +90,13 @@ class Translation:
 
     def collate(self, table: TokenTable, rows: NDArray[np.int64], config: TrainingConfig) -> Batch:
         """source (B, S), target (B, T) shifted right behind <pad>, labels (N,), select (B, T) where labels stand."""
-        sources = pad([table.columns["source"].row(int(row))[: config.context] for row in rows], value=PAD_ID)
-        labels = pad([table.columns["target"].row(int(row))[: config.context] for row in rows], value=PAD_ID)
+        # A batch never comes twice, so its rows seed another draw each time, and the same again after a resume.
+        random = np.random.default_rng([config.seed, *rows])
+        texts = [[table.columns[field].row(int(row)) for row in rows] for field in self.fields]
+        if config.subword_dropout > 0:
+            parts = table.constants["merged_parts"]
+            texts = [undo_merges(side, parts, probability=config.subword_dropout, random=random) for side in texts]
+        sources, labels = (pad([text[: config.context] for text in side], value=PAD_ID) for side in texts)
         target = np.roll(labels, 1, axis=1)
         target[:, 0] = PAD_ID  # the twin starts its targets with <pad> too
         select = labels != PAD_ID
