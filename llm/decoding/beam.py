@@ -18,6 +18,8 @@ from llm.decoding.steps import NextToken
 
 # transformers' stand-in for minus infinity; the same number, so that ties among impossible beams break the same way.
 _IMPOSSIBLE = -1.0e9
+# Scores whose maximum is taken first; vocabularies are mostly multiples of it.
+_PIECE = 32
 
 
 def write(
@@ -89,7 +91,7 @@ class _Beams:
         log_probabilities = torch.log_softmax(logits.float(), dim=-1).view(batch, beams, vocabulary)
         totals = (log_probabilities + self.running_scores.unsqueeze(-1)).view(batch, beams * vocabulary)
         # 2 K, since up to K of them end the text, and K must be left to go on.
-        scores, flat = totals.topk(2 * beams, dim=-1)
+        scores, flat = _largest(totals, 2 * beams)
         parents, ids = flat // vocabulary, flat % vocabulary
         candidates = _take(self.running, parents)
         candidates[:, :, step] = ids
@@ -121,6 +123,22 @@ class _Beams:
         worst = torch.where(self.is_finished, self.finished_scores.amin(dim=1, keepdim=True), _IMPOSSIBLE)
         improves: Tensor = promise > worst
         return improves.any(dim=1)
+
+
+def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest of scores (B, X) and their places, sorted, (B, count) each.
+
+    The largest scores stand in the pieces with the largest maxima, and a maximum costs far less than a sort.
+    """
+    rows, width = scores.shape
+    if width < _PIECE * _PIECE or width % _PIECE:
+        values, places = scores.topk(count, dim=-1)
+        return values, places
+    pieces = scores.view(rows, -1, _PIECE)
+    best = pieces.amax(dim=-1).topk(count, dim=-1).indices
+    chosen = pieces.gather(1, best.unsqueeze(-1).expand(-1, -1, _PIECE)).flatten(1)
+    values, places = chosen.topk(count, dim=-1)
+    return values, best.gather(1, places // _PIECE) * _PIECE + places % _PIECE
 
 
 def _take(sequences: Tensor, places: Tensor) -> Tensor:

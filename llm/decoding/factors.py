@@ -14,6 +14,9 @@ _linear = torch.ops.mkldnn._linear_pointwise
 # oneDNN asks for how many rows it is to lay a weight out; what it finds for 32 also serves 1 and 160 best.
 _ROWS = 32
 _PACKABLE = (torch.float32, torch.bfloat16)
+# Numbers in a weight up to which torch's own product of a single row, in the weight's precision, is faster than a call
+# of oneDNN in this one, which takes 10 microseconds before it computes.
+_SMALL = {torch.float32: 1 << 17, torch.bfloat16: 1 << 18}
 
 
 class Factor:
@@ -21,17 +24,20 @@ class Factor:
 
     On a CPU the weight is packed once in oneDNN's own order: with 32 rows of a decoder 384 wide a product then takes
     half the time of torch's float32 one. Elsewhere, and in float64, it is transposed: one row then streams it in order.
+    A small weight is kept transposed too, in its own precision, for products of a single row.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype) -> None:
-        weight = weight.detach().to(dtype)
+        weight = weight.detach()
         self.dtype = dtype
         self.bias = None if bias is None else bias.detach()
         self.packed = weight.device.type == "cpu" and dtype in _PACKABLE and onednn_works()
         if self.packed:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), _ROWS)
+            self.for_one = weight.t().contiguous() if weight.numel() <= _SMALL[dtype] else None
         else:
-            self.weight = weight.t().contiguous()
+            self.weight = weight.to(dtype).t().contiguous()
+            self.for_one = None
 
     @classmethod
     def of(cls, linear: nn.Linear, dtype: torch.dtype) -> Factor:
@@ -40,6 +46,8 @@ class Factor:
 
     def product(self, x: Tensor) -> Tensor:
         """x (B, D) -> (B, N), in the precision of x."""
+        if x.shape[0] == 1 and self.for_one is not None and x.dtype == self.for_one.dtype:
+            return torch.mm(x, self.for_one) if self.bias is None else torch.addmm(self.bias, x, self.for_one)
         if self.packed and x.dtype == self.dtype:
             out: Tensor = _linear.default(x, self.weight, self.bias, "none", [], "")
             return out
@@ -49,8 +57,17 @@ class Factor:
             return torch.addmm(self.bias, x, self.weight)
         return self.bias + self._bare(x)
 
+    def rounded(self, x: Tensor) -> Tensor:
+        """The product in whatever precision it was computed: for what is rounded again before it is multiplied."""
+        if self.bias is not None or x.dtype == self.dtype or (x.shape[0] == 1 and self.for_one is not None):
+            return self.product(x)
+        return self._bare(x)
+
     def onto(self, residual: Tensor, x: Tensor) -> Tensor:
         """Residual (B, N) + the product; the sum is never rounded to a lower precision than that of the residual."""
+        if x.shape[0] == 1 and self.for_one is not None:
+            total = torch.addmm(residual, x.to(self.for_one.dtype), self.for_one)
+            return total if self.bias is None else total.add_(self.bias)
         if self.packed and residual.dtype == self.dtype:
             out: Tensor = _linear.binary(x, residual, self.weight, self.bias, "add")
             return out

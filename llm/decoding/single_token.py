@@ -1,11 +1,11 @@
-"""One more token a row in as few operations as there are: what a search does at every step but the first.
+"""Prompts, and then one more token a row, in as few operations as there are: what a search asks of a model.
 
-The modules of `llm.model` serve training, prompts and single tokens alike, and on single tokens most of their time goes
-into views, masks and calls. Here the weights are laid out once for products with few rows (llm.decoding.factors); the
-numbers are those of the modules up to rounding.
+The modules of `llm.model` serve training too, and on single tokens most of their time goes into views, masks and calls.
+Here the weights are laid out once for products with few rows (llm.decoding.factors); the numbers are those of the
+modules up to rounding.
 
-Shapes: B rows, D model width, H heads, K key/value heads, d = D / H, L tokens so far with the new one, S source length,
-M sources, V vocabulary. Masks: True means "attend".
+Shapes: M texts, B rows, B / M of each text, T tokens of a prompt, D model width, H heads, K key/value heads, d = D / H,
+E entries of the cache, S source length, V vocabulary. Masks: True means "attend".
 """
 
 from __future__ import annotations
@@ -16,39 +16,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llm.decoding.branches import BranchingCache
 from llm.decoding.factors import Factor
-from llm.model.cache import KeyValueCache
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
-from llm.model.layers import Block
+from llm.model.layers import Block, RMSNorm, causal_mask
+from llm.model.products import fast_products
 
 
 @dataclass(frozen=True)
 class _DecoderLayer:
-    """One block without biases."""
+    """One block without biases, the scales of its norms multiplied into the weights behind them."""
 
-    attention_norm: nn.Module
     query_key_value: Factor
     attention_output: Factor
-    feed_forward_norm: nn.Module
     inner: Factor
     output: Factor
 
     @staticmethod
     def of(block: nn.Module, dtype: torch.dtype) -> _DecoderLayer:
         assert isinstance(block, Block)
+        attention, feed_forward, sizes = block.attention, block.feed_forward, block.attention.sizes
+        joint = _paired(attention.query_key_value.weight, sizes.heads + sizes.kv_heads, sizes.head_width)
         return _DecoderLayer(
-            attention_norm=block.attention_norm,
-            query_key_value=Factor.of(block.attention.query_key_value, dtype),
-            attention_output=Factor.of(block.attention.output, dtype),
-            feed_forward_norm=block.feed_forward_norm,
-            inner=Factor.of(block.feed_forward.inner, dtype),
-            output=Factor.of(block.feed_forward.output, dtype),
+            query_key_value=Factor(_scaled(joint, block.attention_norm), dtype=dtype),
+            attention_output=Factor.of(attention.output, dtype),
+            inner=Factor(_scaled(feed_forward.inner.weight, block.feed_forward_norm), dtype=dtype),
+            output=Factor.of(feed_forward.output, dtype),
         )
 
 
+def _scaled(weight: Tensor, norm: nn.Module) -> Tensor:
+    """The weight (N, D) behind a root-mean-square norm, for inputs of length 1 in place of the norm's outputs."""
+    assert isinstance(norm, RMSNorm)
+    scaled: Tensor = weight.detach() * (norm.weight.detach() * weight.shape[1] ** 0.5)
+    return scaled
+
+
+def _paired(weight: Tensor, heads: int, width: int) -> Tensor:
+    """The weight (N, D) with the coordinates that are turned together side by side, in its first `heads` heads.
+
+    Queries and keys change alike, so their products do not change.
+    """
+    turned, others = torch.tensor_split(weight.detach(), (heads * width,))
+    return torch.cat((turned.view(heads, 2, width // 2, -1).transpose(1, 2).reshape(turned.shape), others))
+
+
 class DecoderStep:
-    """A DecoderModel's weights, laid out for single tokens; `model` must not be trained meanwhile.
+    """A DecoderModel's weights, laid out for decoding; `model`, in float32 or float64, must not be trained meanwhile.
 
     `dtype` is that of the products inside the blocks, None the model's own; sums, norms, attention and the scores keep
     the model's (among rounded scores there would be ties).
@@ -57,37 +72,86 @@ class DecoderStep:
     def __init__(self, model: DecoderModel, *, dtype: torch.dtype | None = None) -> None:
         self.sizes = model.sizes
         self.embedding = model.embedding.weight.detach()
-        self.scores = Factor(self.embedding, dtype=self.embedding.dtype)
         self.layers = [_DecoderLayer.of(block, dtype or self.embedding.dtype) for block in model.blocks]
-        self.norm = model.norm
-        # (P, 1, 1, d / 2) and (P, 1, 2, d / 2), the sines signed: x * cosines + swapped halves * sines is the rotation.
-        self.cosines = model.cosines[:, None, None].to(self.embedding.dtype)
-        self.sines = torch.stack((-model.sines, model.sines), dim=1)[:, None].to(self.embedding.dtype)
+        self.scores = Factor(_scaled(self.embedding, model.norm), dtype=self.embedding.dtype)
+        # The norm's epsilon as a length: sqrt(mean square + epsilon) = hypot(length, this) / sqrt(D).
+        assert isinstance(model.norm, RMSNorm)
+        self.least = self.embedding.new_tensor((self.embedding.shape[1] * model.norm.epsilon) ** 0.5)
+        # (P, 1, d / 2): a pair of coordinates, taken as a complex number, is turned by one product.
+        turns = torch.complex(model.cosines.to(self.embedding.dtype), model.sines.to(self.embedding.dtype))
+        self.turns = turns.unsqueeze(1)
 
-    def __call__(self, ids: Tensor, *, positions: Tensor | int, mask: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Logits (B, V) after ids (B,), which stand at `positions`, (B,) or one for all; stores them in the cache.
+    def new_cache(self, texts: int, *, room: int) -> BranchingCache:
+        """An empty cache for `texts` texts of at most `room` tokens while each has one row."""
+        sizes = self.sizes
+        return BranchingCache(
+            layers=len(self.layers),
+            texts=texts,
+            kv_heads=sizes.kv_heads,
+            room=room,
+            head_width=sizes.head_width,
+            like=self.embedding,
+        )
 
-        `mask` (B, L) marks the real tokens; None: all are.
-        """
-        batch, sizes = ids.shape[0], self.sizes
-        cosines, sines = self.cosines[positions], self.sines[positions]
-        attend = None if mask is None else mask[:, None, None, :]
-        turned_heads = sizes.heads + sizes.kv_heads
+    def read(self, ids: Tensor, *, mask: Tensor | None, cache: BranchingCache) -> Tensor:
+        """Logits (M, V) after prompts ids (M, T) padded on the left, whose real tokens mask (M, T) marks; None: all."""
+        texts, length = ids.shape
+        sizes = self.sizes
+        if mask is None:
+            turns, attend = self.turns[:length].repeat(texts, 1, 1), None
+        else:
+            # Padding does not count: the first real token has position 0.
+            turns = self.turns[(mask.long().cumsum(dim=1) - 1).clamp_(min=0).flatten()]
+            attend = causal_mask(mask, past=0, length=length, device=ids.device)
+        x = F.embedding(ids.flatten(), self.embedding)
+        for layer, (slot, keys, values) in zip(self.layers, cache.read(mask, length=length), strict=True):
+            queries = self._turned(layer, x, turns, slot)
+            mixed = F.scaled_dot_product_attention(
+                queries.view(texts, length, sizes.heads, -1).transpose(1, 2),
+                keys,
+                values,
+                attn_mask=attend,
+                is_causal=attend is None,
+                enable_gqa=sizes.heads != sizes.kv_heads,
+            )
+            x = self._closed(layer, x, mixed.transpose(1, 2).reshape(texts * length, -1))
+        return self.scores.product(self._unit(x.view(texts, length, -1)[:, -1]))
+
+    def __call__(self, ids: Tensor, *, positions: Tensor | int, cache: BranchingCache) -> Tensor:
+        """Logits (B, V) after ids (B,), which stand at `positions`, (B,) or one for all; stores them in the cache."""
+        texts, each, sizes = cache.texts, cache.rows, self.sizes
+        shared = sizes.heads // sizes.kv_heads
+        turns = self.turns[positions]
         x = F.embedding(ids, self.embedding)
-        for layer, (slot, keys, values) in zip(self.layers, cache.next_token(), strict=True):
-            heads = layer.query_key_value.product(layer.attention_norm.forward(x)).view(batch, -1, sizes.head_width)
-            halves = heads[:, :turned_heads].view(batch, turned_heads, 2, -1)
-            turned = torch.addcmul(halves * cosines, halves.flip(2), sines).view(batch, turned_heads, -1)
-            slot[:, : sizes.kv_heads] = turned[:, sizes.heads :]
-            slot[:, sizes.kv_heads :] = heads[:, turned_heads:]
-            # The query heads that share a key head are so many queries to it.
-            queries = turned[:, : sizes.heads].view(batch, sizes.kv_heads, -1, sizes.head_width)
+        entries = cache.step()
+        attend = cache.mask(queries=shared)
+        for layer, (slot, keys, values) in zip(self.layers, entries, strict=True):
+            queries = self._turned(layer, x, turns, slot)
+            # The rows of a text, and the query heads that share a key head, are so many queries to its entries.
+            queries = queries.view(texts, each, sizes.kv_heads, shared, -1).transpose(1, 2).flatten(2, 3)
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attend)
-            x = layer.attention_output.onto(x, mixed.reshape(batch, -1))
-            gate, up = layer.inner.product(layer.feed_forward_norm.forward(x)).chunk(2, dim=-1)
-            x = layer.output.onto(x, F.silu(gate).mul_(up))
-        cache.advance(1)
-        return self.scores.product(self.norm.forward(x))
+            mixed = mixed.view(texts, sizes.kv_heads, each, shared, -1).transpose(1, 2).reshape(ids.shape[0], -1)
+            x = self._closed(layer, x, mixed)
+        return self.scores.product(self._unit(x))
+
+    def _turned(self, layer: _DecoderLayer, x: Tensor, turns: Tensor, slot: Tensor) -> Tensor:
+        """Queries (rows, H, d) of x (rows, D); keys and values go into the slot."""
+        sizes = self.sizes
+        heads = layer.query_key_value.product(self._unit(x)).view(x.shape[0], -1, sizes.head_width)
+        pairs = heads[:, : sizes.heads + sizes.kv_heads].view(x.shape[0], -1, sizes.head_width // 2, 2)
+        torch.view_as_complex(pairs).mul_(turns)
+        slot.copy_(heads[:, sizes.heads :].view(slot.shape))
+        return heads[:, : sizes.heads]
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """x (rows, D), each row of length 1: the norm, but for what the weights took over."""
+        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.least)
+
+    def _closed(self, layer: _DecoderLayer, x: Tensor, mixed: Tensor) -> Tensor:
+        """The rest of the block, after attention."""
+        x = layer.attention_output.onto(x, mixed)
+        gate, up = layer.inner.rounded(self._unit(x)).chunk(2, dim=-1)
+        return layer.output.onto(x, F.silu(gate).mul_(up))
 
 
 @dataclass(frozen=True)
@@ -99,7 +163,7 @@ class _CrossLayer:
     attention_output: Factor
     cross_norm: nn.Module
     query: Factor
-    key_value: nn.Linear
+    key_value: Factor
     cross_output: Factor
     feed_forward_norm: nn.Module
     inner: Factor
@@ -116,7 +180,7 @@ class _CrossLayer:
             attention_output=Factor.of(block.attention.output, dtype),
             cross_norm=block.cross_attention_norm,
             query=Factor.of(block.cross_attention.query, dtype),
-            key_value=block.cross_attention.key_value,
+            key_value=Factor.of(block.cross_attention.key_value, dtype),
             cross_output=Factor.of(block.cross_attention.output, dtype),
             feed_forward_norm=block.feed_forward_norm,
             inner=Factor.of(block.feed_forward.inner, dtype),
@@ -130,38 +194,53 @@ class EncoderDecoderStep:
     def __init__(self, model: EncoderDecoderModel, *, dtype: torch.dtype | None = None) -> None:
         self.sizes = model.sizes
         embedding = model.embedding.weight.detach()
+        self.products = fast_products(dtype or embedding.dtype, embedding.device)
         self.embedding = embedding * model.config.width**0.5
         self.scores = Factor(embedding, dtype=embedding.dtype)
         self.positions = model.positions.to(embedding.dtype)
         self.layers = [_CrossLayer.of(block, dtype or embedding.dtype) for block in model.decoder_blocks]
         self.norm = model.decoder_norm
 
-    def read(self, memory: Tensor, *, cache: KeyValueCache) -> None:
-        """Store the keys and values of the sources: memory (M, S, D), one source for each row of the cache."""
-        for number, layer in enumerate(self.layers):
-            heads = layer.key_value(memory).view(*memory.shape[:2], 2, self.sizes.heads, self.sizes.head_width)
+    def read(self, memory: Tensor, *, max_new_tokens: int) -> BranchingCache:
+        """A cache that holds the keys and values of the sources memory (M, S, D), one row each."""
+        texts, length, _ = memory.shape
+        sizes = self.sizes
+        cache = BranchingCache(
+            layers=len(self.layers),
+            texts=texts,
+            kv_heads=sizes.heads,
+            room=max_new_tokens,
+            head_width=sizes.head_width,
+            like=self.embedding,
+        )
+        flat = memory.flatten(0, 1)
+        for layer in self.layers:
+            heads = layer.key_value.product(flat).view(texts, length, 2, sizes.heads, sizes.head_width)
             keys, values = heads.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
-            cache.remember(number, keys, values)
+            cache.remember(keys, values)
+        return cache
 
-    def __call__(self, ids: Tensor, *, memory_mask: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Logits (B, V) after ids (B,), which are stored in the cache.
+    def __call__(self, ids: Tensor, *, position: int, memory_mask: Tensor | None, cache: BranchingCache) -> Tensor:
+        """Logits (B, V) after ids (B,), which stand at `position` and are stored in the cache.
 
         `memory_mask` (M, S) marks the real tokens of the sources that the cache holds; None: all are.
         """
-        batch, heads, width = ids.shape[0], self.sizes.heads, self.sizes.head_width
-        attend = None if memory_mask is None else memory_mask[:, None, None, :]
-        x = F.embedding(ids, self.embedding) + self.positions[cache.used]
-        for number, (layer, (slot, keys, values)) in enumerate(zip(self.layers, cache.next_token(), strict=True)):
-            new = layer.query_key_value.product(layer.attention_norm.forward(x)).view(batch, 3 * heads, width)
-            slot.copy_(new[:, heads:])
-            mixed = F.scaled_dot_product_attention(new[:, :heads].unsqueeze(2), keys, values)
-            x = layer.attention_output.onto(x, mixed.view(batch, -1))
-            source_keys, source_values = cache.sources_of(number)
-            # Rows that read one source, the beams of a text, are so many queries to it: it is not repeated for them.
-            sources = source_keys.shape[0]
-            queries = layer.query.product(layer.cross_norm.forward(x)).view(sources, -1, heads, width).transpose(1, 2)
-            mixed = F.scaled_dot_product_attention(queries, source_keys, source_values, attn_mask=attend)
+        texts, each, batch = cache.texts, cache.rows, ids.shape[0]
+        heads, width = self.sizes.heads, self.sizes.head_width
+        attend_source = None if memory_mask is None else memory_mask[:, None, None, :]
+        x = F.embedding(ids, self.embedding) + self.positions[position]
+        entries = cache.step()
+        attend = cache.mask(queries=1)
+        layers = zip(self.layers, entries, cache.sources, strict=True)
+        for layer, (slot, keys, values), (source_keys, source_values) in layers:
+            new = layer.query_key_value.product(layer.attention_norm.forward(x)).view(texts, each, 3 * heads, width)
+            slot.copy_(new[:, :, heads:])
+            # The rows of a text are so many queries to its entries, and to its source.
+            queries = new[:, :, :heads].transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attend)
+            x = layer.attention_output.onto(x, mixed.transpose(1, 2).reshape(batch, -1))
+            queries = layer.query.product(layer.cross_norm.forward(x)).view(texts, each, heads, width).transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(queries, source_keys, source_values, attn_mask=attend_source)
             x = layer.cross_output.onto(x, mixed.transpose(1, 2).reshape(batch, -1))
-            x = layer.output.onto(x, layer.inner.product(layer.feed_forward_norm.forward(x)).relu_())
-        cache.advance(1)
+            x = layer.output.onto(x, layer.inner.rounded(layer.feed_forward_norm.forward(x)).relu_())
         return self.scores.product(self.norm.forward(x))

@@ -15,6 +15,7 @@ from llm.decoding.single_token import DecoderStep, EncoderDecoderStep
 from llm.errors import InputError
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.model.products import products
 
 
 class NextToken(Protocol):
@@ -59,33 +60,32 @@ class DecoderOnlySteps:
         check_room(longest, max_new_tokens, max_positions=self.model.config.max_positions)
         device = next(self.model.parameters()).device
         ids = torch.full((self.rows, longest), self.pad_id)
-        mask = torch.zeros(self.rows, longest + max_new_tokens, dtype=torch.bool)
         for row, prompt in enumerate(self.prompts):
             ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-            mask[row, longest - len(prompt) :] = True
-        # Without padding there is nothing to mask, and attention has a faster path for that.
-        self._mask = None if all(len(prompt) == longest for prompt in self.prompts) else mask.to(device)
+        padding = torch.tensor([longest - len(prompt) for prompt in self.prompts])
+        self._written = 0
+        self._cache = self.step.new_cache(self.rows, room=longest + max_new_tokens)
+        # Without padding there is nothing to mask, all rows are at one place, and attention has a faster path for that.
+        if not bool(padding.any()):
+            self._lengths = None
+            self._longest = longest
+            return self.step.read(ids.to(device), mask=None, cache=self._cache)
+        mask = torch.arange(longest) >= padding.unsqueeze(1)
         # Padding does not count: the first real token has position 0.
-        self._padding = torch.tensor([longest - len(prompt) for prompt in self.prompts], device=device)
-        self._cache = self.model.new_cache(self.rows, longest + max_new_tokens)
-        seen = None if self._mask is None else self._mask[:, :longest]
-        logits: Tensor = self.model(ids.to(device), mask=seen, cache=self._cache, last_only=True)
-        return logits[:, -1]
+        self._lengths = (longest - padding).to(device)
+        return self.step.read(ids.to(device), mask=mask.to(device), cache=self._cache)
 
     def advance(self, ids: Tensor) -> Tensor:
         """See NextToken.advance."""
-        used = self._cache.used
-        if self._mask is None:
-            return self.step(ids[:, 0], positions=used, mask=None, cache=self._cache)
-        mask = self._mask[:, : used + 1]
-        return self.step(ids[:, 0], positions=used - self._padding, mask=mask, cache=self._cache)
+        positions = self._written + (self._longest if self._lengths is None else self._lengths)
+        self._written += 1
+        return self.step(ids[:, 0], positions=positions, cache=self._cache)
 
     def reorder(self, rows: Tensor) -> None:
         """See NextToken.reorder."""
         self._cache.reorder(rows)
-        if self._mask is not None:
-            self._mask = self._mask[rows]
-            self._padding = self._padding[rows]
+        if self._lengths is not None:
+            self._lengths = self._lengths[rows]
 
 
 class EncoderDecoderSteps:
@@ -119,20 +119,23 @@ class EncoderDecoderSteps:
         check_room(0, max_new_tokens, max_positions=self.model.config.max_positions)
         device = next(self.model.parameters()).device
         self._memory_mask = None if self.mask is None or bool(self.mask.all()) else self.mask.to(device)
-        memory = self.model.encode(self.source.to(device), mask=self._memory_mask)
-        self._cache = self.model.new_cache(self.rows, max_new_tokens)
-        self.step.read(memory, cache=self._cache)
+        with products(self.step.products, device):
+            memory = self.model.encode(self.source.to(device), mask=self._memory_mask)
+        self._cache = self.step.read(memory.to(self.step.embedding.dtype), max_new_tokens=max_new_tokens)
+        self._written = 0
         return self.advance(torch.full((self.rows, 1), self.start_id, device=device))
 
     def advance(self, ids: Tensor) -> Tensor:
         """See NextToken.advance."""
-        return self.step(ids[:, 0], memory_mask=self._memory_mask, cache=self._cache)
+        position = self._written
+        self._written += 1
+        return self.step(ids[:, 0], position=position, memory_mask=self._memory_mask, cache=self._cache)
 
     def reorder(self, rows: Tensor) -> None:
         """See NextToken.reorder."""
-        sources = self._cache.reorder(rows)
-        if sources is not None and self._memory_mask is not None:
-            self._memory_mask = self._memory_mask[sources]
+        texts = self._cache.reorder(rows)
+        if texts is not None and self._memory_mask is not None:
+            self._memory_mask = self._memory_mask[texts]
 
 
 def check_prompt(prompt: Sequence[int], *, number: int) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from table_steps import TableSteps, enumerate_texts, random_scores
 
+from llm.decoding import beam
 from llm.decoding.config import SearchConfig
 from llm.decoding.search import search
 
@@ -91,3 +92,13 @@ def test_decided_texts_leave_the_batch_and_the_search_ends_when_all_are():
     steps = TableSteps(ends_at_once.unsqueeze(0))
     assert search(steps, SearchConfig(max_new_tokens=4, num_beams=2), eos_id=EOS, pad_id=PAD) == [[]]
     assert steps.batches == [1, 2]
+
+
+@pytest.mark.parametrize("shape", [(3, 4096), (1, 40000), (2, 1000), (2, 4100)], ids=str)
+def test_the_largest_scores_of_many_are_those_of_a_full_sort(shape):
+    scores = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    scores[0, 64:72] = scores.max() + 1 + torch.arange(8.0)  # several in one piece
+    values, places = beam._largest(scores, 10)
+    expected, order = scores.sort(dim=-1, descending=True)
+    assert torch.equal(values, expected[:, :10])
+    assert torch.equal(places, order[:, :10])

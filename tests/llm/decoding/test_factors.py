@@ -47,3 +47,26 @@ def test_rounded_weights_leave_the_residual_in_its_own_precision(
     assert found.dtype == torch.float32
     # A residual of a thousand would lose four units when rounded to bfloat16.
     torch.testing.assert_close(found, residual + bias + rounded, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_rounded_product_is_the_product_in_either_precision(rows: int, biased: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    weight, x = torch.randn(8, 16), torch.randn(rows, 16)
+    factor = Factor(weight, torch.randn(8) if biased else None, dtype=dtype)
+    found = factor.rounded(x)
+    assert found.dtype in (torch.float32, dtype)
+    torch.testing.assert_close(found.float(), factor.product(x), rtol=2**-7, atol=2**-7)
+
+
+def test_one_row_of_a_small_weight_is_not_rounded_at_all() -> None:
+    torch.manual_seed(4)
+    weight, x, residual = torch.randn(8, 16), torch.randn(1, 16), torch.randn(1, 8)
+    factor = Factor(weight, dtype=torch.bfloat16)
+    assert factor.packed, "oneDNN is part of torch for CPUs"
+    torch.testing.assert_close(factor.product(x), F.linear(x, weight))
+    torch.testing.assert_close(factor.onto(residual, x), residual + F.linear(x, weight))
+    large = Factor(torch.randn(1024, 512), dtype=torch.bfloat16)
+    assert large.for_one is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm.model.products import Linear, Products, multiply, onednn_works, products, weight_gradient
+from llm.model.products import Linear, Products, fast_products, multiply, onednn_works, products, weight_gradient
 
 CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(not onednn_works(), reason="this torch cannot multiply through oneDNN")
@@ -76,3 +76,13 @@ def test_the_gradient_of_a_weight_is_summed_over_all_rows(kind: Products, outer:
     with products(kind, CPU):
         found = weight_gradient(gradient, x)
     torch.testing.assert_close(found, gradient.T @ x, rtol=1e-5, atol=1e-5)
+
+
+def test_the_fast_way_keeps_the_precision_and_is_onednn_s_where_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert fast_products(torch.float32, cpu) == ("onednn" if onednn_works() else "float32")
+    assert fast_products(torch.float64, cpu) == "float32"
+    assert fast_products(torch.bfloat16, cpu) == "bfloat16"
+    assert fast_products(torch.float32, torch.device("cuda")) == "float32"
+    monkeypatch.setattr("llm.model.products.onednn_works", lambda: False)
+    assert fast_products(torch.float32, cpu) == "float32"
