@@ -5,8 +5,9 @@ Shapes: B batch, V vocabulary, N new tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,22 +28,26 @@ def greedy(logits: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG001 (the signatu
 class Sampler:
     """Draws tokens from the softmax of logits / temperature, cut to `top_k` and `top_p`.
 
-    A step draws one uniform number a text, for finished texts too: a text does not depend on when its neighbours end.
-    `generator` lives on the CPU whatever the model's device.
+    uniform (texts, N), in [0, 1): the numbers that decide each token of each text. So a text depends neither on its
+    neighbours nor on when they end.
     """
 
-    def __init__(self, *, texts: int, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> None:
-        self.texts = texts
+    def __init__(self, *, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> None:
+        self.columns = iter(uniform.unbind(1))
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
-        self.generator = generator
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Logits (B, V) -> ids (B,); `rows` (B,) are indices of texts."""
-        uniform = torch.rand(self.texts, generator=self.generator, dtype=torch.float64)
+        """Logits (B, V) -> ids (B,); `rows` (B,) are indices of texts. To be called once a token."""
         logits = scale(logits.float(), temperature=self.temperature)
-        return draw(cut(logits, top_k=self.top_k, top_p=self.top_p), uniform=uniform.to(rows.device)[rows])
+        return draw(cut(logits, top_k=self.top_k, top_p=self.top_p), uniform=next(self.columns).to(rows.device)[rows])
+
+
+def uniform_numbers(numbers: Sequence[int], *, seed: int, count: int) -> Tensor:
+    """(texts, count) in [0, 1): a stream of its own for each seed and number of a text (Salmon et al. 2011, Philox)."""
+    streams = [np.random.Generator(np.random.Philox(key=[seed, number])) for number in numbers]
+    return torch.from_numpy(np.stack([stream.random(count) for stream in streams]))
 
 
 def scale(logits: Tensor, *, temperature: float) -> Tensor:

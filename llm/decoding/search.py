@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from llm.decoding import beam, sampling
@@ -11,7 +13,7 @@ from llm.decoding.steps import NextToken
 
 @torch.inference_mode()
 def search(
-    steps: NextToken, config: SearchConfig, *, eos_id: int, pad_id: int, generator: torch.Generator | None = None
+    steps: NextToken, config: SearchConfig, *, eos_id: int, pad_id: int, numbers: Sequence[int] | None = None
 ) -> list[list[int]]:
     """New tokens of each text, without the prompt and without `eos_id`.
 
@@ -34,20 +36,19 @@ def search(
             pad_id=pad_id,
         )
     else:
-        choose = _choice(steps, config, generator)
+        choose = _choice(config, range(steps.rows) if numbers is None else numbers)
         written = sampling.write(steps, choose, max_new_tokens=config.max_new_tokens, eos_id=eos_id, pad_id=pad_id)
     return [until(ids, eos_id) for ids in written.tolist()]
 
 
-def _choice(steps: NextToken, config: SearchConfig, generator: torch.Generator | None) -> sampling.Choose:
+def _choice(config: SearchConfig, numbers: Sequence[int]) -> sampling.Choose:
     if config.temperature == 0:
         return sampling.greedy
     return sampling.Sampler(
-        texts=steps.rows,
+        uniform=sampling.uniform_numbers(numbers, seed=config.seed, count=config.max_new_tokens),
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
-        generator=generator or torch.Generator().manual_seed(config.seed),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,12 @@ from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.progress import track
 from llm.tokenizer import EOS_ID, PAD_ID
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+# Texts times beams. Fewer are written together: a product with few rows takes as long as one with some more.
+_LEAST_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -63,17 +70,39 @@ class TorchEngine:
         return _BATCHES[type(self.model)].step(self.model, dtype=self.dtype)
 
     def write(self, inputs: Sequence[Sequence[int]], config: SearchConfig) -> list[list[int]]:
-        """See Engine: the longest inputs first, so that a batch holds little padding.
-
-        One random stream serves the call, so texts of different batches do not share their random numbers.
-        """
+        """See Engine: the longest inputs first, so that a batch holds little padding."""
         reading = _BATCHES[type(self.model)]
-        generator = torch.Generator().manual_seed(config.seed)
+        step = self._step  # laid out before several threads want it
+        workers = self._workers(len(inputs), beams=config.num_beams)
+        rows = min(reading.rows, -(-len(inputs) // workers)) if inputs else 1
+        batches = chunks([len(ids) for ids in inputs], rows=rows, tokens=reading.tokens)
+
+        def write_batch(batch: list[int]) -> list[list[int]]:
+            steps = reading.steps(self.model, step, [inputs[row] for row in batch])
+            return search(steps, config, eos_id=EOS_ID, pad_id=PAD_ID, numbers=batch)
+
         written: list[list[int]] = [[] for _ in inputs]
-        batches = chunks([len(ids) for ids in inputs], rows=reading.rows, tokens=reading.tokens)
-        for batch in track(batches, label=reading.label):
-            steps = reading.steps(self.model, self._step, [inputs[row] for row in batch])
-            texts = search(steps, config, eos_id=EOS_ID, pad_id=PAD_ID, generator=generator)
+        done = _one_thread_each(write_batch, batches, workers=workers) if workers > 1 else map(write_batch, batches)
+        for batch, texts in zip(batches, track(done, label=reading.label, total=len(batches)), strict=True):
             for row, text in zip(batch, texts, strict=True):
                 written[row] = text
         return written
+
+    def _workers(self, texts: int, *, beams: int) -> int:
+        """How many batches are written at once: threads that share a batch wait for each other at every operation."""
+        if next(self.model.parameters()).is_cuda:
+            return 1
+        return max(1, min(torch.get_num_threads(), texts, texts * beams // _LEAST_ROWS))
+
+
+def _one_thread_each(work: Callable[[A], B], items: Sequence[A], *, workers: int) -> Iterator[B]:
+    """`work` of each item, in order, `workers` at a time, each with one of torch's threads."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            workers, thread_name_prefix="writer", initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield from pool.map(work, items)
+    finally:
+        # What a thread sets also holds for threads to come, and for MKL.
+        torch.set_num_threads(threads)

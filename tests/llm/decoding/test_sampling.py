@@ -116,11 +116,23 @@ def test_the_same_seed_gives_the_same_texts_whatever_the_global_random_state():
     assert sampled(SAMPLED.model_copy(update={"seed": 8})) != first
 
 
-def test_a_generator_goes_on_from_call_to_call():
-    generator = torch.Generator().manual_seed(SAMPLED.seed)
-    first, second = sampled(generator=generator), sampled(generator=generator)
-    assert first == sampled()
-    assert second != first
+def test_a_text_depends_on_its_number_and_not_on_those_beside_it():
+    scores = random_scores(texts=1, vocabulary=6, length=6, seed=1).expand(40, -1, -1)
+    together = search(TableSteps(scores), SAMPLED, eos_id=EOS, pad_id=PAD)
+    assert search(TableSteps(scores[:3]), SAMPLED, eos_id=EOS, pad_id=PAD, numbers=[7, 31, 2]) == [
+        together[number] for number in (7, 31, 2)
+    ]
+    assert len({tuple(text) for text in together}) > 10
+
+
+def test_each_seed_and_text_has_random_numbers_of_its_own():
+    first = sampling.uniform_numbers(range(100), seed=1, count=50)
+    other = sampling.uniform_numbers(range(100), seed=2, count=50)
+    values = torch.cat((first, other)).flatten()
+    assert values.unique().numel() == values.numel()
+    assert 0.0 <= values.min() < 0.001
+    assert 0.999 < values.max() < 1.0
+    assert torch.equal(sampling.uniform_numbers([7], seed=2, count=20)[0], other[7, :20])
 
 
 def test_more_new_tokens_continue_the_same_texts():

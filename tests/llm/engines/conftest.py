@@ -35,3 +35,8 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path, tokenizer: TextTokeniz
 @pytest.fixture
 def decoder(tmp_path: Path, tokenizer: TextTokenizer) -> Saved:
     return save(make_decoder, make_prompts, tmp_path / "model", tokenizer)
+
+
+@pytest.fixture
+def encoder_decoder(tmp_path: Path, tokenizer: TextTokenizer) -> Saved:
+    return save(make_encoder_decoder, make_sources, tmp_path / "model", tokenizer)

@@ -16,7 +16,6 @@ from llm.engines.config import EngineName
 from llm.errors import ConfigError, InputError, ModelFolderError
 from llm.model.config import EncoderConfig
 from llm.model.encoder import EncoderClassifier
-from llm.model.encoder_decoder import EncoderDecoderModel
 
 NEW = 12
 
@@ -45,11 +44,9 @@ def test_beam_search_in_float32_nearly_always_writes_the_tokens_of_torch(saved: 
     assert same(engine(saved, "ctranslate2-float32").write(saved.inputs, config), expected) >= 0.95
 
 
-def test_a_source_without_text_is_answered_with_none(tmp_path: Path, saved: Saved) -> None:
+def test_a_source_without_text_is_answered_with_none(encoder_decoder: Saved) -> None:
     # CTranslate2 does not ask the model; ours does, and it may say anything.
-    if not isinstance(saved.model, EncoderDecoderModel):
-        pytest.skip("a prompt of <s> alone is a prompt")
-    assert engine(saved, "ctranslate2-float32").write([[2]], SearchConfig(max_new_tokens=4)) == [[]]
+    assert engine(encoder_decoder, "ctranslate2-float32").write([[2]], SearchConfig(max_new_tokens=4)) == [[]]
 
 
 def test_the_length_penalty_changes_what_beam_search_writes(saved: Saved) -> None:
@@ -178,3 +175,20 @@ def test_a_classifier_runs_on_torch_alone(tmp_path: Path, decoder: Saved) -> Non
     with pytest.raises(ConfigError, match="a EncoderClassifier cannot run on ctranslate2-int8") as caught:
         load_engine("ctranslate2-int8", folder=tmp_path, model=model, tokenizer=decoder.tokenizer)
     assert caught.value.remedy == "use the engine torch"
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8}, {"num_beams": 4}], ids=str)
+def test_the_number_of_threads_changes_no_text(saved: Saved, options: dict[str, Any]) -> None:
+    config = SearchConfig(max_new_tokens=NEW, **options)
+    subject = engine(saved, "torch")
+    expected = subject.write(saved.inputs, config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert subject.write(saved.inputs, config) == expected
+        assert torch.get_num_threads() == 2
+        with pytest.raises(InputError):
+            subject.write([[5] * 100] * 200, config)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
