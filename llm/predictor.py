@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from llm.errors import InputError
 from llm.families import load_family
 from llm.families.base import Answer, Family
 from llm.model.folder import load_model, read_description
+from llm.model.products import fast_products, products
 from llm.tokenizer import TextTokenizer
 
 
@@ -60,6 +62,11 @@ class Predictor:
         """Longest sequence that the model takes, in tokens."""
         longest: int = self.model.max_positions  # type: ignore[assignment]
         return longest
+
+    def products(self) -> AbstractContextManager[None]:
+        """Inside, the model multiplies in its own precision in the fastest way there is."""
+        weight = next(self.model.parameters())
+        return products(fast_products(weight.dtype, weight.device), weight.device)
 
     def predict(self, texts: Sequence[str], **params: Any) -> list[Answer]:
         """One answer a text, in order; `params` are the family's inference parameters, by name.

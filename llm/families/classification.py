@@ -185,9 +185,11 @@ class Classification:
         ids = [np.asarray(row[:longest], dtype=np.int32) for row in predictor.tokenizer.encode_batch(texts)]
         assert isinstance(predictor.model, EncoderClassifier)
         result = torch.empty(len(ids), len(predictor.model.labels))
-        for batch in track(chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS), label="classifying"):
-            padded = torch.from_numpy(pad([ids[row] for row in batch], value=PAD_ID)).to(predictor.device)
-            result[batch] = predictor.model(padded, mask=padded != PAD_ID).float().softmax(dim=1).cpu()
+        batches = chunks([len(row) for row in ids], rows=_ROWS, tokens=_TOKENS)
+        with predictor.products():
+            for batch in track(batches, label="classifying"):
+                padded = torch.from_numpy(pad([ids[row] for row in batch], value=PAD_ID)).to(predictor.device)
+                result[batch] = predictor.model(padded, mask=padded != PAD_ID).float().softmax(dim=1).cpu()
         return result
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
@@ -224,6 +226,7 @@ def _presets() -> dict[str, Recipe]:
     return {
         "smoke": smaller(quick),
         "quick": quick,
+        "small": _small(quick),
         "pretrained": _pretrained(quick),
         "standard": quick.vary(
             corpus={"per_language": 0},
@@ -231,6 +234,27 @@ def _presets() -> dict[str, Recipe]:
             training={"steps": 14000, "batch_tokens": 1024, "subword_dropout": 0.2, "validate_every": 1000},
         ),
     }
+
+
+def _small(quick: Recipe) -> Recipe:
+    """Some thousand texts: an n-gram model teaches the Transformer what so few texts show."""
+    return quick.vary(
+        corpus={"per_language": 250},
+        # Every word of so few texts is an entry: what one text says alone, a pair of words may say again.
+        tokenizer={"minimum_frequency": 1},
+        model={"layers": 2, "dropout": 0.2},
+        training={
+            "steps": 3000,
+            "batch_tokens": 1024,
+            "warmup": 100,
+            "subword_dropout": 0.0,
+            "word_crop": 0.0,
+            "made_texts": True,
+            "neighbours": True,
+            # The loss on texts that an n-gram model labels goes on falling: no step is better than the last.
+            "keep": "last",
+        },
+    )
 
 
 def _pretrained(quick: Recipe) -> Recipe:

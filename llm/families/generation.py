@@ -164,7 +164,8 @@ def _score(predictor: Predictor, ids: NDArray[np.int32], *, window: int) -> tupl
             label[label == BOS_ID] = -100
             rows.append(stream[begin : begin + window])
             labels.append(label)
-        scores = predictor.model(torch.stack(rows).to(predictor.device)).float()
+        with predictor.products():
+            scores = predictor.model(torch.stack(rows).to(predictor.device)).float()
         target = torch.stack(labels).to(predictor.device)
         nats += F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-100, reduction="sum").item()
         tokens += int((target != -100).sum())
