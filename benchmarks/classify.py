@@ -140,24 +140,8 @@ def pretrained_recipe(encoder: str, **training: Any) -> Recipe:
 
 
 def small_recipe(**training: Any) -> Recipe:
-    """The quick preset, for some thousand sentences in place of some hundred thousand strings."""
-    options = {
-        "steps": 3000,
-        "batch_tokens": 1024,
-        "warmup": 100,
-        "validate_every": 1000,
-        "subword_dropout": 0.0,
-        "word_crop": 0.0,
-        "made_texts": True,
-        "neighbours": True,
-        # The loss on texts that an n-gram model labels goes on falling: no step is better than the last.
-        "keep": "last",
-    }
-    quick = Classification().presets()["quick"]
-    # Every word of so few texts is an entry: what one text says alone, a pair of words may say again.
-    return quick.vary(
-        tokenizer={"minimum_frequency": 1}, model={"layers": 2, "dropout": 0.2}, training=options | training
-    )
+    """The preset for some thousand texts."""
+    return Classification().presets()["small"].vary(training=training)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

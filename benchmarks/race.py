@@ -51,8 +51,13 @@ def parser(module: str, description: str | None, *, rounds: int = 5) -> argparse
     return found
 
 
-def run(module: str, contestants: Mapping[str, Contestant], options: argparse.Namespace) -> dict[str, Any] | None:
-    """Race all contestants; the facts of the race. In a contestant's own process: serve rounds, and return None."""
+def run(
+    module: str, contestants: Mapping[str, Contestant], options: argparse.Namespace, *, arguments: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """Race all contestants; the facts of the race. In a contestant's own process: serve rounds, and return None.
+
+    `arguments` are added to the command line that the contestants' processes are given.
+    """
     if options.contestant:
         _serve(contestants[options.contestant], options)
         return None
@@ -66,7 +71,7 @@ def run(module: str, contestants: Mapping[str, Contestant], options: argparse.Na
             if why:
                 skipped[name] = why
                 continue
-            processes[name] = _start(module, name, contestant, options, library)
+            processes[name] = _start(module, name, contestant, options, library, arguments)
             # The first round warms up: memory, compiled kernels, caches. It is not counted.
             _round(processes[name], name)
             speeds[name] = []
@@ -145,12 +150,17 @@ def _why_not(name: str, contestant: Contestant, options: argparse.Namespace, lib
 
 
 def _start(
-    module: str, name: str, contestant: Contestant, options: argparse.Namespace, library: str
+    module: str,
+    name: str,
+    contestant: Contestant,
+    options: argparse.Namespace,
+    library: str,
+    arguments: Sequence[str],
 ) -> subprocess.Popen[str]:
     environment = dict(os.environ, OMP_NUM_THREADS=str(options.threads), TOKENIZERS_PARALLELISM="true")
     if contestant.allocator == "tcmalloc":
         environment["LD_PRELOAD"] = library
-    command = [sys.executable, "-m", module, *sys.argv[1:], "--contestant", name]
+    command = [sys.executable, "-m", module, *sys.argv[1:], *arguments, "--contestant", name]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 

@@ -21,10 +21,12 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
     rounds = ["--rounds", str(options.rounds)]
     nanogpt = ["--nanogpt", options.nanogpt] if options.nanogpt else []
     joeynmt = ["--joeynmt", options.joeynmt] if options.joeynmt else []
+    decode = ["--data", str(Path(options.data) / "multi30k-en-de")] if options.data else []
     found = [
         ["benchmarks.train_lm", "--size", "small", *rounds, *nanogpt],
         ["benchmarks.train_lm", "--size", "medium", *rounds, *nanogpt],
-        ["benchmarks.decode", *rounds],
+        ["benchmarks.scale", *rounds],
+        ["benchmarks.decode", *rounds, *decode],
         ["benchmarks.tokenize", *rounds],
     ]
     if options.data:

@@ -21,7 +21,6 @@ import numpy as np
 from benchmarks.race import Contestant, Round, compare, parser, run
 
 _MODULE = "benchmarks.train_lm"
-_STEPS = {"small": 12, "medium": 4}  # of a round
 _STREAM = 400_000  # tokens to draw windows from
 
 
@@ -35,12 +34,28 @@ class Size:
     context: int
     batch: int
     inner: int
+    steps: int  # of a round
     vocabulary: int = 4096
 
 
+def _scaled(*, width: int, context: int) -> Size:
+    """The small size, wider or with longer texts; a batch keeps its number of tokens, a head its width."""
+    return Size(
+        layers=4,
+        width=width,
+        heads=width // 32,
+        context=context,
+        batch=4096 // context,
+        inner=width * 43 // 16,
+        steps=6,
+    )
+
+
 SIZES = {
-    "small": Size(layers=4, width=128, heads=4, context=128, batch=32, inner=344),
-    "medium": Size(layers=6, width=384, heads=6, context=256, batch=12, inner=1024),
+    "small": Size(layers=4, width=128, heads=4, context=128, batch=32, inner=344, steps=12),
+    "medium": Size(layers=6, width=384, heads=6, context=256, batch=12, inner=1024, steps=4),
+    **{f"context-{context}": _scaled(width=128, context=context) for context in (256, 512, 1024)},
+    **{f"width-{width}": _scaled(width=width, context=128) for width in (256, 512)},
 }
 
 
@@ -63,7 +78,7 @@ def ours(precision: str) -> Callable[[argparse.Namespace], Round]:
         from llm.training.trainer import Trainer
 
         size = SIZES[options.size]
-        steps = _STEPS[options.size]
+        steps = size.steps
         table = TokenTable(columns={"text": TokenColumn.of([stream(size).tolist()])})
         torch.manual_seed(1)
         sizes = DecoderConfig(
@@ -123,14 +138,14 @@ def torch_loop(make: Callable[[Size, argparse.Namespace], tuple]) -> Callable[[a
 
         def one_round() -> float:
             started = time.perf_counter()
-            for _ in range(_STEPS[options.size]):
+            for _ in range(SIZES[options.size].steps):
                 starts = random.integers(0, data.size - size.context - 1, size=size.batch)
                 windows = torch.from_numpy(data[starts[:, None] + np.arange(size.context + 1)].astype(np.int64))
                 loss(windows[:, :-1].contiguous(), windows[:, 1:].contiguous()).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            tokens = _STEPS[options.size] * size.batch * size.context
+            tokens = SIZES[options.size].steps * size.batch * size.context
             return tokens / (time.perf_counter() - started)
 
         return one_round
@@ -222,7 +237,7 @@ def hugging_face_trainer(options: argparse.Namespace) -> Round:
 
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
-    steps = _STEPS[options.size]
+    steps = size.steps
     data = stream(size).astype(np.int64)
     windows = [
         {"input_ids": data[start : start + size.context], "labels": data[start : start + size.context]}
@@ -297,7 +312,7 @@ def limit(size: Size, threads: int) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one JSON line."""
     found = parser(_MODULE, __doc__)
-    found.add_argument("--size", choices=sorted(SIZES), default="small", help="4 x 128 or 6 x 384")
+    found.add_argument("--size", choices=sorted(SIZES), default="small", help="small: 4 x 128, medium: 6 x 384")
     found.add_argument("--nanogpt", default="", help="folder of a checkout of karpathy/nanoGPT")
     options = found.parse_args(arguments)
     facts = run(_MODULE, CONTESTANTS, options)
