@@ -154,14 +154,14 @@ def _presets() -> dict[str, Recipe]:
             width=192, heads=4, encoder_layers=3, decoder_layers=2, feed_forward=768, max_positions=256, dropout=0.1
         ),
         training=TrainingConfig(
-            steps=1800,
+            steps=1300,
             batch_tokens=2048,
             context=128,
             learning_rate=5e-3,
             optimizer="muon",
             warmup=200,
             label_smoothing=0.1,
-            validate_every=225,
+            validate_every=260,
         ),
         evaluation=EvaluationConfig(must_beat=("copy_source",)),
     )
