@@ -20,6 +20,7 @@ from llm.decoding.branches import BranchingCache
 from llm.decoding.factors import Factor
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.model.fused import pairs_together
 from llm.model.layers import Block, RMSNorm, causal_mask
 from llm.model.products import fast_products
 
@@ -37,7 +38,9 @@ class _DecoderLayer:
     def of(block: nn.Module, dtype: torch.dtype) -> _DecoderLayer:
         assert isinstance(block, Block)
         attention, feed_forward, sizes = block.attention, block.feed_forward, block.attention.sizes
-        joint = _paired(attention.query_key_value.weight, sizes.heads + sizes.kv_heads, sizes.head_width)
+        joint = pairs_together(
+            attention.query_key_value.weight.detach(), heads=sizes.heads + sizes.kv_heads, width=sizes.head_width
+        )
         return _DecoderLayer(
             query_key_value=Factor(_scaled(joint, block.attention_norm), dtype=dtype),
             attention_output=Factor.of(attention.output, dtype),
@@ -51,15 +54,6 @@ def _scaled(weight: Tensor, norm: nn.Module) -> Tensor:
     assert isinstance(norm, RMSNorm)
     scaled: Tensor = weight.detach() * (norm.weight.detach() * weight.shape[1] ** 0.5)
     return scaled
-
-
-def _paired(weight: Tensor, heads: int, width: int) -> Tensor:
-    """The weight (N, D) with the coordinates that are turned together side by side, in its first `heads` heads.
-
-    Queries and keys change alike, so their products do not change.
-    """
-    turned, others = torch.tensor_split(weight.detach(), (heads * width,))
-    return torch.cat((turned.view(heads, 2, width // 2, -1).transpose(1, 2).reshape(turned.shape), others))
 
 
 class DecoderStep:

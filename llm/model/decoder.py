@@ -5,6 +5,7 @@ Shapes: B batch, T length, D model width, H heads, d = D / H, V vocabulary. Mask
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from llm.model.cache import KeyValueCache
@@ -80,13 +81,12 @@ class DecoderModel(nn.Module):
         return states
 
     def _rotary(self, mask: Tensor | None, *, past: int, length: int) -> Rotary:
-        dtype = self.embedding.weight.dtype
+        dtype = torch.promote_types(self.embedding.weight.dtype, torch.float32)
+        turns = torch.complex(self.cosines.to(dtype), self.sines.to(dtype)).unsqueeze(1)
         if mask is None:
-            window = slice(past, past + length)
-            return Rotary(self.cosines[window, None].to(dtype), self.sines[window, None].to(dtype))
+            return Rotary(turns[past : past + length])
         # Padding does not count: the first real token has position 0.
-        positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, past:]
-        return Rotary(self.cosines[positions][:, :, None].to(dtype), self.sines[positions][:, :, None].to(dtype))
+        return Rotary(turns[(mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, past:]])
 
     def new_cache(self, batch: int, length: int) -> KeyValueCache:
         """An empty cache for `batch` rows of at most `length` tokens."""

@@ -13,80 +13,94 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def rotated_heads(heads: Tensor, cosines: Tensor, sines: Tensor, *, parts: tuple[int, int, int]) -> tuple[Tensor, ...]:
+def pairs_together(weight: Tensor, *, heads: int, width: int) -> Tensor:
+    """The weight (N d, D) of queries, keys and values with the coordinates that turn together side by side.
+
+    In a twin's order, which the parameters have, coordinate i turns with i + d / 2 (Su et al. 2021, "RoFormer", eq.
+    15). That is changed in the first `heads` heads of `width` d, those of queries and keys: as both change alike, their
+    products do not change. A pair that lies together is a complex number, and turns by one multiplication.
+    """
+    turned, others = torch.tensor_split(weight, (heads * width,))
+    return torch.cat((turned.view(heads, 2, width // 2, -1).transpose(1, 2).reshape(turned.shape), others))
+
+
+def rotated_heads(heads: Tensor, turns: Tensor, *, parts: tuple[int, int, int]) -> tuple[Tensor, ...]:
     """Queries, keys and values out of one tensor (B, T, N, d), the first two turned by their positions.
 
-    `parts` is (H, K, K); cosines and sines broadcast to (B, T, 1, d / 2). Dimension i turns with i + d / 2 (Su et al.
-    2021, "RoFormer", eq. 15). Returns (B, T, H, d), (B, T, K, d), (B, T, K, d).
+    `parts` is (H, K, K); turns is complex, of length 1, and broadcasts to (B, T, 1, d / 2): what it multiplies are the
+    pairs of neighbouring coordinates. Returns (B, T, H, d), (B, T, K, d), (B, T, K, d).
     """
-    turned: tuple[Tensor, ...] = _RotatedHeads.apply(heads, cosines, sines, parts)  # type: ignore[no-untyped-call]
+    turned: tuple[Tensor, ...] = _RotatedHeads.apply(heads, turns, parts)  # type: ignore[no-untyped-call]
     return turned
 
 
 class _RotatedHeads(torch.autograd.Function):
-    """A rotation's gradient is the rotation back, so both ways are the same two passes."""
+    """A rotation's gradient is the rotation back, so both ways are the same single pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any, heads: Tensor, cosines: Tensor, sines: Tensor, parts: tuple[int, int, int]
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, heads: Tensor, turns: Tensor, parts: tuple[int, int, int]) -> tuple[Tensor, ...]:
         """See `rotated_heads`."""
-        cosines, sines = cosines.to(heads.dtype), sines.to(heads.dtype)
-        ctx.save_for_backward(cosines, sines)
+        ctx.save_for_backward(turns)
         out = torch.empty_like(heads)
         turned = parts[0] + parts[1]
-        _turn(heads[:, :, :turned], cosines, sines, into=out[:, :, :turned])
+        _turn(heads[:, :, :turned], turns, into=out[:, :, :turned])
         out[:, :, turned:] = heads[:, :, turned:]
         return torch.split(out, list(parts), dim=2)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Gradients of queries, keys and values -> the gradient of `heads`, in one tensor."""
-        cosines, sines = ctx.saved_tensors
+        (turns,) = ctx.saved_tensors
         queries, keys, values = gradients
         sizes = [gradient.shape[2] for gradient in gradients]
         out = values.new_empty((*values.shape[:2], sum(sizes), values.shape[3]))
         into = torch.split(out, sizes, dim=2)
-        _turn(queries, cosines, -sines, into=into[0])
-        _turn(keys, cosines, -sines, into=into[1])
+        back = torch.conj_physical(turns)
+        _turn(queries, back, into=into[0])
+        _turn(keys, back, into=into[1])
         into[2].copy_(values)
-        return out, None, None, None
+        return out, None, None
 
 
-def _turn(x: Tensor, cosines: Tensor, sines: Tensor, *, into: Tensor) -> None:
-    first, second = x.chunk(2, dim=-1)
-    into_first, into_second = into.chunk(2, dim=-1)
-    torch.mul(first, cosines, out=into_first).addcmul_(second, sines, value=-1)
-    torch.mul(second, cosines, out=into_second).addcmul_(first, sines)
+def _turn(x: Tensor, turns: Tensor, *, into: Tensor) -> None:
+    if x.stride(-1) != 1:  # a gradient of keys that a plain product made
+        x = x.contiguous()
+    if x.dtype.itemsize < turns.real.dtype.itemsize:  # bfloat16 has no complex numbers
+        pairs = _as_complex(x.float())
+        into.copy_(torch.view_as_real(pairs.mul_(turns)).view(x.shape))
+    else:
+        torch.mul(_as_complex(x), turns, out=_as_complex(into))
 
 
-def swiglu(hidden: Tensor) -> Tensor:
-    """Gate and up side by side, (..., 2 F) -> silu(gate) * up, (..., F) (Shazeer 2020, eq. 5)."""
-    out: Tensor = _SwiGlu.apply(hidden)  # type: ignore[no-untyped-call]
+def _as_complex(x: Tensor) -> Tensor:
+    """x (..., d), whose last dimension lies together -> the same numbers in memory, (..., d / 2) complex."""
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """Gate and up (..., F) -> silu(gate) * up, (..., F) (Shazeer 2020, eq. 5)."""
+    out: Tensor = _SwiGlu.apply(gate, up)  # type: ignore[no-untyped-call]
     return out
 
 
 class _SwiGlu(torch.autograd.Function):
-    """Both gradients are written into their halves of one tensor, with no copy to join them."""
+    """Keeps silu(gate) too: its exponentials take longer than the memory for it."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         """See `swiglu`."""
-        ctx.save_for_backward(hidden)
-        gate, up = hidden.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        activated = F.silu(gate)
+        ctx.save_for_backward(gate, up, activated)
+        return activated * up
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Gradient (..., F) -> that of `hidden`, (..., 2 F)."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (..., F) -> those of gate and up."""
         (gradient,) = gradients
-        (hidden,) = ctx.saved_tensors
-        gate, up = hidden.chunk(2, dim=-1)
-        out = torch.empty_like(hidden)
-        gate_out, up_out = out.chunk(2, dim=-1)
-        torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=gate_out)
-        torch.mul(F.silu(gate), gradient, out=up_out)
-        return out
+        gate, up, activated = ctx.saved_tensors
+        gate_gradient: Tensor = gradient * up
+        torch.ops.aten.silu_backward.grad_input(gate_gradient, gate, grad_input=gate_gradient)
+        return gate_gradient, activated * gradient
 
 
 def rms_norm(x: Tensor, weight: Tensor, *, epsilon: float) -> Tensor:
@@ -103,7 +117,8 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         """See `rms_norm`."""
-        inverse = x.pow(2).mean(dim=-1, keepdim=True).add_(epsilon).rsqrt_()
+        lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = lengths.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         normed = x * inverse
         ctx.save_for_backward(normed, inverse, weight)
         return normed * weight

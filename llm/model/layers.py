@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from llm.model.cache import KeyValueCache
 from llm.model.config import ModelSizes
 from llm.model.dropout import Dropout
-from llm.model.fused import rms_norm, rotated_heads, swiglu
-from llm.model.products import Linear
+from llm.model.fused import pairs_together, rms_norm, rotated_heads, swiglu
+from llm.model.products import Linear, multiply
 
 # Queries; longer texts go through the fused kernel, which never holds all scores.
 _SHORT = 512
@@ -63,10 +63,9 @@ class BlockSizes:
 
 @dataclass(frozen=True)
 class Rotary:
-    """Cosines and sines for the tokens of this call, each broadcasting to (B, T, 1, d / 2)."""
+    """How the tokens of this call turn: complex numbers of length 1 that broadcast to (B, T, 1, d / 2)."""
 
-    cosines: Tensor
-    sines: Tensor
+    turns: Tensor
 
 
 class RMSNorm(nn.Module):
@@ -142,12 +141,7 @@ class SelfAttention(nn.Module):
         """x (B, T, D) -> (B, T, D). mask broadcasts to (B, H, T, past + T); `causal` only without mask and cache."""
         batch, length, _ = x.shape
         sizes = self.sizes
-        heads = self.query_key_value(x).view(batch, length, -1, sizes.head_width)
-        parts = (sizes.heads, sizes.kv_heads, sizes.kv_heads)
-        if rotary is None:
-            split = heads.split(parts, dim=2)
-        else:
-            split = rotated_heads(heads, rotary.cosines, rotary.sines, parts=parts)
+        split = self._split(x) if rotary is None else self._turned(x, rotary.turns)
         queries, keys, values = (part.transpose(1, 2) for part in split)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
@@ -157,6 +151,20 @@ class SelfAttention(nn.Module):
         mixed = attend(queries, keys, values, mask=mask, causal=causal)
         merged: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, -1))
         return merged
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of x (B, T, D): (B, T, H, d), (B, T, K, d) twice."""
+        sizes = self.sizes
+        heads = self.query_key_value(x).view(*x.shape[:2], -1, sizes.head_width)
+        split: tuple[Tensor, ...] = heads.split((sizes.heads, sizes.kv_heads, sizes.kv_heads), dim=2)
+        return split
+
+    def _turned(self, x: Tensor, turns: Tensor) -> tuple[Tensor, ...]:
+        """The same, queries and keys turned by their positions; there is no bias beside rotary positions."""
+        sizes = self.sizes
+        weight = pairs_together(self.query_key_value.weight, heads=sizes.heads + sizes.kv_heads, width=sizes.head_width)
+        heads = multiply(x, weight).view(*x.shape[:2], -1, sizes.head_width)
+        return rotated_heads(heads, turns, parts=(sizes.heads, sizes.kv_heads, sizes.kv_heads))
 
 
 class CrossAttention(nn.Module):
@@ -202,13 +210,14 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D)."""
-        hidden = self.inner(x)
         if self.kind == "swiglu":
-            hidden = swiglu(hidden)
+            # Two products: halves of one would lie in memory with gaps, over which every step between is slow.
+            gate, up = (multiply(x, half) for half in self.inner.weight.chunk(2))
+            hidden = swiglu(gate, up)
         elif self.kind == "gelu":
-            hidden = F.gelu(hidden)
+            hidden = F.gelu(self.inner(x))
         else:
-            hidden = F.relu(hidden)
+            hidden = F.relu(self.inner(x), inplace=True)
         out: Tensor = self.output(hidden)
         return out
 

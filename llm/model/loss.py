@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm.model.products import as_factor, multiply, weight_gradient
+from llm.model.products import add_weight_gradient, as_factor, multiply
 
 # A chunk's scores should stay in the processor's cache while they are worked on: 4 million of them are 16 MB.
 _CHUNK_SCORES = 1 << 22
@@ -49,8 +49,10 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             total += loss
             if states_gradient is not None and sum_of_gradients is not None:
                 states_gradient[start : start + size] = multiply(gradient, read_weight.t())
-                sum_of_gradients += weight_gradient(gradient, chunk)
-        if states_gradient is not None and sum_of_gradients is not None:
+                add_weight_gradient(sum_of_gradients, gradient, chunk)
+        if label_smoothing > 0.0:
+            total += _smooth(states, weight, states_gradient, sum_of_gradients, label_smoothing / weight.shape[0])
+        if needs_gradient:
             ctx.save_for_backward(states_gradient, sum_of_gradients)
         return total
 
@@ -63,17 +65,32 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
 
 def _chunk_loss(states: Tensor, weight: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    """Loss of a chunk (a scalar) and the gradient of its scores, (C, V)."""
+    """A chunk's loss (a scalar) and the gradient of its scores (C, V), but for what `_smooth` adds."""
     products = multiply(states, weight)
     scores = products if products.dtype == torch.float64 else products.float()
-    probabilities = scores.softmax(dim=-1)
-    # The largest probability is 1 / sum(exp(scores - largest)): the log of that sum needs no pass of its own.
-    log_sums = scores.amax(dim=-1) - probabilities.amax(dim=-1).log()
     places = labels[:, None]
-    loss = log_sums.sum() - (1.0 - label_smoothing) * scores.gather(1, places).sum()
-    if label_smoothing > 0.0:
-        everywhere = label_smoothing / weight.shape[0]
-        loss -= everywhere * scores.sum()
-        probabilities -= everywhere
-    probabilities.scatter_(1, places, probabilities.gather(1, places) - (1.0 - label_smoothing))
+    label_scores = scores.gather(1, places)
+    probabilities = torch.softmax(scores, dim=-1, out=scores)  # in place of the scores, which nothing reads again
+    label_probabilities = probabilities.gather(1, places)
+    logs = label_probabilities.log()
+    impossible = label_probabilities[:, 0] < torch.finfo(scores.dtype).tiny
+    if impossible.any():  # the probability was rounded to zero: its logarithm must come from the scores
+        again = multiply(states[impossible], weight).to(scores.dtype)
+        logs[impossible] = label_scores[impossible] - again.logsumexp(dim=-1, keepdim=True)
+    loss = label_smoothing * label_scores.sum() - logs.sum()
+    probabilities.scatter_(1, places, label_probabilities - (1.0 - label_smoothing))
     return loss, probabilities.to(products.dtype)
+
+
+def _smooth(
+    states: Tensor, weight: Tensor, states_gradient: Tensor | None, weight_gradient: Tensor | None, share: float
+) -> Tensor:
+    """The part of the loss in which every token is the target with a `share`; takes its gradients from those given.
+
+    The sum of all scores is a product of two sums, so no pass over the scores is needed.
+    """
+    states_sum, weight_sum = states.sum(dim=0), weight.sum(dim=0)
+    if states_gradient is not None and weight_gradient is not None:
+        states_gradient.sub_(weight_sum, alpha=share)
+        weight_gradient.sub_(states_sum, alpha=share)
+    return -share * (states_sum @ weight_sum)

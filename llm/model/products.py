@@ -107,6 +107,14 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     return _product(x.t(), gradient.t()).t()
 
 
+def add_weight_gradient(total: Tensor, gradient: Tensor, x: Tensor) -> None:
+    """Add what `weight_gradient` returns to `total` (N, D), without a tensor between where torch multiplies."""
+    if _current.get() != "onednn" and gradient.dtype == total.dtype:
+        total.addmm_(gradient.t(), x)
+    else:
+        total += weight_gradient(gradient, x)
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return out

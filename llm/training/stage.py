@@ -28,7 +28,7 @@ from llm.training.trainer import Report, Trainer
 
 log = logging.getLogger(__name__)
 
-_VERSION = 3
+_VERSION = 4
 _SAMPLES = 20
 
 MODEL_FOLDER = "model"
