@@ -183,6 +183,7 @@ def bare_ctranslate2(setup: Setup, folder: Path, threads: int) -> Writer:
 
 WRITERS: dict[str, Callable[[Setup, Path, int], Writer]] = {
     "ours_torch": ours("torch"),
+    "ours_torch_float16": ours("torch-float16"),
     "ours_torch_bfloat16": ours("torch-bfloat16"),
     "ours_ctranslate2_float32": ours("ctranslate2-float32"),
     "ours_ctranslate2_int8": ours("ctranslate2-int8"),

@@ -17,6 +17,9 @@ from llm.engines.torch_engine import TorchEngine
 from llm.errors import ConfigError
 from llm.tokenizer import TextTokenizer
 
+# Engines of ours whose products are rounded, and to what.
+_ROUNDED: dict[EngineName, torch.dtype] = {"torch-float16": torch.float16, "torch-bfloat16": torch.bfloat16}
+
 
 class Engine(Protocol):
     """Writes texts with one model."""
@@ -42,8 +45,8 @@ def load_engine(name: EngineName, *, folder: Path, model: nn.Module, tokenizer: 
             f"{folder}: a {type(model).__name__} cannot run on {name}, which only writes text",
             remedy="use the engine torch",
         )
-    if name == "torch-bfloat16":
-        return TorchEngine(model, dtype=torch.bfloat16)
+    if name in _ROUNDED:
+        return TorchEngine(model, dtype=_ROUNDED[name])
     compute_type = name.removeprefix("ctranslate2-")
     files = converted(folder, model, tokens=tokenizer.tokens(), compute_type=compute_type)
     return CTranslate2Engine(files, model, compute_type=compute_type)

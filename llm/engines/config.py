@@ -8,12 +8,13 @@ from pydantic import Field
 
 from llm.config import Config
 
-EngineName = Literal["torch", "torch-bfloat16", "ctranslate2-float32", "ctranslate2-int8"]
+EngineName = Literal["torch", "torch-float16", "torch-bfloat16", "ctranslate2-float32", "ctranslate2-int8"]
 
 
 # Distributions that an engine needs beyond those of every model.
 ENGINE_PACKAGES: dict[EngineName, tuple[str, ...]] = {
     "torch": (),
+    "torch-float16": (),
     "torch-bfloat16": (),
     "ctranslate2-float32": ("ctranslate2",),
     "ctranslate2-int8": ("ctranslate2",),
@@ -25,5 +26,5 @@ class ServingConfig(Config):
 
     engine: EngineName = Field(
         "torch",
-        description="what writes the texts; bfloat16 and int8 round the weights, ctranslate2 needs its package",
+        description="what writes the texts; all but float32 round the weights, ctranslate2 needs its package",
     )

@@ -8,9 +8,11 @@ Shapes: M rows, D inner width, N outer width.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -51,7 +53,17 @@ def fast_products(dtype: torch.dtype, device: torch.device) -> Products:
     """The fastest way to multiply in `dtype`, without measuring: for products of a prediction."""
     if dtype == torch.bfloat16:
         return "bfloat16"
-    return "onednn" if device.type == "cpu" and dtype == torch.float32 and onednn_works() else "float32"
+    if device.type != "cpu" or dtype != torch.float32 or mkl_is_fast() or not onednn_works():
+        return "float32"
+    return "onednn"
+
+
+@functools.cache
+def mkl_is_fast() -> bool:
+    """True when torch's own products use all of the processor: MKL does so on Intel's only."""
+    information = Path("/proc/cpuinfo")
+    has_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return has_mkl and information.exists() and "GenuineIntel" in information.read_text()
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -59,7 +59,7 @@ def test_the_length_penalty_changes_what_beam_search_writes(saved: Saved) -> Non
     assert lengths[-2.0] < lengths[3.0]
 
 
-@pytest.mark.parametrize("name", ["ctranslate2-int8", "torch-bfloat16"])
+@pytest.mark.parametrize("name", ["ctranslate2-int8", "torch-float16", "torch-bfloat16"])
 def test_rounded_weights_mostly_agree_on_the_first_two_tokens(saved: Saved, name: EngineName) -> None:
     config = SearchConfig(max_new_tokens=2)
     expected = engine(saved, "torch").write(saved.inputs, config)

@@ -80,6 +80,9 @@ def test_the_gradient_of_a_weight_is_summed_over_all_rows(kind: Products, outer:
 
 def test_the_fast_way_keeps_the_precision_and_is_onednn_s_where_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
+    monkeypatch.setattr("llm.model.products.mkl_is_fast", lambda: True)
+    assert fast_products(torch.float32, cpu) == "float32"
+    monkeypatch.setattr("llm.model.products.mkl_is_fast", lambda: False)
     assert fast_products(torch.float32, cpu) == ("onednn" if onednn_works() else "float32")
     assert fast_products(torch.float64, cpu) == "float32"
     assert fast_products(torch.bfloat16, cpu) == "bfloat16"
