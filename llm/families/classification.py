@@ -261,7 +261,7 @@ def _pretrained(quick: Recipe) -> Recipe:
     """English texts, some thousand of them: MiniLM goes on learning, at a tenth of the rate of a fresh model."""
     training = TrainingConfig(
         steps=700,
-        batch_tokens=768,
+        batch_tokens=1536,
         context=128,
         learning_rate=1e-4,
         warmup=40,
