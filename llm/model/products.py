@@ -49,8 +49,18 @@ def onednn_works() -> bool:
     return torch.equal(found, F.linear(x, weight, bias))
 
 
+def choose_products(wanted: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Products:
+    """How a training of a `wanted` precision multiplies; "auto" is bfloat16 where the device has instructions for it.
+
+    What the processor is decides, never a measurement: trained twice, a recipe has to end in the same weights.
+    """
+    if wanted == "auto" and (cpu_has_bfloat16() if device.type == "cpu" else torch.cuda.is_bf16_supported()):
+        return "bfloat16"
+    return fast_products(torch.bfloat16 if wanted == "bfloat16" else torch.float32, device)
+
+
 def fast_products(dtype: torch.dtype, device: torch.device) -> Products:
-    """The fastest way to multiply in `dtype`, without measuring: for products of a prediction."""
+    """The fastest way to multiply in `dtype`, for this kind of processor."""
     if dtype == torch.bfloat16:
         return "bfloat16"
     if device.type != "cpu" or dtype != torch.float32 or mkl_is_fast() or not onednn_works():
@@ -58,12 +68,22 @@ def fast_products(dtype: torch.dtype, device: torch.device) -> Products:
     return "onednn"
 
 
-@functools.cache
 def mkl_is_fast() -> bool:
     """True when torch's own products use all of the processor: MKL does so on Intel's only."""
-    information = Path("/proc/cpuinfo")
     has_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return has_mkl and information.exists() and "GenuineIntel" in information.read_text()
+    return has_mkl and "GenuineIntel" in _processor()
+
+
+def cpu_has_bfloat16() -> bool:
+    """True when the processor multiplies bfloat16 itself; where it has to convert, float32 is faster."""
+    return not _processor().isdisjoint(("avx512_bf16", "amx_bf16"))
+
+
+@functools.cache
+def _processor() -> frozenset[str]:
+    """The words in which Linux describes the processor, its maker and its instructions; none on other systems."""
+    information = Path("/proc/cpuinfo")
+    return frozenset(information.read_text().split()) if information.exists() else frozenset()
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

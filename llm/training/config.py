@@ -73,7 +73,7 @@ class TrainingConfig(Config):
     threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed, since they decide the last bits of the sums")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of matrix products; auto: bfloat16 where this machine multiplies at least 1.5 times as fast",
+        description="of matrix products; auto: bfloat16 where the processor has instructions for it, else float32",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one, else the CPU")
 

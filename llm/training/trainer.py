@@ -22,7 +22,7 @@ from torch import nn
 from llm.errors import TrainingError
 from llm.families.base import Batch, Family
 from llm.files import write_atomically
-from llm.model.products import products
+from llm.model.products import choose_products, products
 from llm.progress import track
 from llm.tokens import TokenTable
 from llm.training.ahead import ahead
@@ -31,7 +31,6 @@ from llm.training.checkpoint import Progress, Trained, load_newest, save_checkpo
 from llm.training.config import AUGMENTATIONS, TrainingConfig
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
-from llm.training.precision import choose_products
 from llm.training.schedule import budget_used, learning_rate
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm.model.products import Linear, Products, fast_products, multiply, onednn_works, products, weight_gradient
+from llm.model.products import (
+    Linear,
+    Products,
+    choose_products,
+    fast_products,
+    multiply,
+    onednn_works,
+    products,
+    weight_gradient,
+)
 
 CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(not onednn_works(), reason="this torch cannot multiply through oneDNN")
@@ -89,3 +98,26 @@ def test_the_fast_way_keeps_the_precision_and_is_onednn_s_where_that_is_right(mo
     assert fast_products(torch.float32, torch.device("cuda")) == "float32"
     monkeypatch.setattr("llm.model.products.onednn_works", lambda: False)
     assert fast_products(torch.float32, cpu) == "float32"
+
+
+def test_a_precision_that_is_named_is_kept() -> None:
+    assert choose_products("bfloat16", CPU) == "bfloat16"
+    assert choose_products("float32", CPU) == fast_products(torch.float32, CPU)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("vendor_id : GenuineIntel flags : avx512f amx_bf16", "bfloat16"),
+        ("vendor_id : AuthenticAMD flags : avx512f avx512_bf16", "bfloat16"),
+        ("vendor_id : GenuineIntel flags : avx512f avx512_vnni", "float32"),
+        pytest.param("vendor_id : AuthenticAMD flags : avx2", "onednn", marks=needs_onednn),
+        pytest.param("", "onednn", marks=needs_onednn),
+    ],
+)
+def test_the_kind_of_processor_decides_how_a_training_multiplies(
+    words: str, expected: Products, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm.model.products._processor", lambda: frozenset(words.split()))
+    monkeypatch.setattr("torch.backends.mkl.is_available", lambda: True)
+    assert choose_products("auto", CPU) == expected

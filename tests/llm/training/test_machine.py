@@ -9,9 +9,7 @@ import sys
 import pytest
 import torch
 
-from llm.model.products import onednn_works
 from llm.training.machine import deterministic
-from llm.training.precision import choose_products
 
 
 def test_threads_and_algorithms_are_restored() -> None:
@@ -52,15 +50,3 @@ def test_freed_memory_is_found_mapped_by_the_next_tensor() -> None:
     tensor = 16 * 2**20 // resource.getpagesize()
     assert inside < tensor
     assert min(outside, after) > tensor
-
-
-def test_a_precision_that_is_named_is_kept() -> None:
-    cpu = torch.device("cpu")
-    assert choose_products("bfloat16", cpu) == "bfloat16"
-    assert choose_products("float32", cpu) in ("float32", "onednn")
-
-
-def test_onednn_is_not_chosen_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.training.precision.onednn_works", lambda: False)
-    assert choose_products("float32", torch.device("cpu")) == "float32"
-    assert isinstance(onednn_works(), bool)
