@@ -80,6 +80,7 @@ class Trainer:
         with deterministic(self.config.threads), freed_memory_kept():
             stored = load_newest(self.folder, self.trained)
             self.progress = stored or Progress(products=choose_products(self.config.precision, self.device))
+            log.info("matrices are multiplied the %s way", self.progress.products)
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
             with products(self.progress.products, self.device):
