@@ -22,3 +22,8 @@ def downloads_folder() -> Path:
 def stages_folder() -> Path:
     """Root of the content-addressed stage folders."""
     return home() / "stages"
+
+
+def reports_folder() -> Path:
+    """Pages for people, the newest of each kind."""
+    return home() / "reports"

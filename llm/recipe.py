@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from llm.cleaning import CleaningConfig
+from llm.cleaning.config import CleaningConfig
 from llm.config import Config
 from llm.corpora import CorpusConfig
 from llm.engines.config import ServingConfig

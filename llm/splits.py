@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from llm.config import Config
 
 Split = Literal["train", "validation", "test"]
+# From what is trained on to what only the final score sees.
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -35,15 +38,17 @@ def split_of(group: str, config: SplitConfig) -> Split:
 
     A larger share only ever adds groups to a held-out split from the training data, and never swaps them.
     """
-    position = _position(group, config.salt)
-    if position < config.test:
-        return "test"
-    if position >= 1.0 - config.validation:
-        return "validation"
-    return "train"
+    return SPLITS[int(splits_of(np.array([group_place(group, config.salt)]), config)[0])]
 
 
-def _position(group: str, salt: str) -> float:
-    # Uniform in [0, 1): the top 53 bits of the hash, which a float holds exactly.
+def group_place(group: str, salt: str) -> float:
+    """A number in [0, 1), uniform over groups, that stands for a group."""
+    # The top 53 bits of the hash, which a float holds exactly.
     digest = hashlib.sha256(f"{salt}\0{group}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+
+
+def splits_of(places: NDArray[np.float64], config: SplitConfig) -> NDArray[np.int8]:
+    """(N,) places of groups -> (N,) numbers of their splits in SPLITS."""
+    held_out = np.where(places >= 1.0 - config.validation, SPLITS.index("validation"), SPLITS.index("train"))
+    return np.where(places < config.test, SPLITS.index("test"), held_out).astype(np.int8)

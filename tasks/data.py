@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prefect import Task, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
 
 from llm.errors import DownloadError
 from llm.families import load_family
-from llm.home import downloads_folder, stages_folder
-from llm.ingest import corpus_stage
+from llm.files import write_atomically
+from llm.home import downloads_folder, reports_folder, stages_folder
+from llm.ingest.corpus import corpus_stage
+from llm.ingest.shards import QUARANTINE
 from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.recipe import Recipe
 from llm.splits import SPLITS
@@ -19,6 +24,7 @@ from llm.stages import Stage
 from llm.tokenizer import kept_tokenizer_stage, tokenizer_stage
 from llm.tokens import tokens_stage
 from llm.training.start import Start
+from tasks.corpus_story import corpus_page, corpus_summary
 from tasks.stages import log_stage
 
 
@@ -50,7 +56,23 @@ def ingest(recipe: Recipe) -> Stage:
     facts = stage.facts
     rows = ", ".join(f"{split} {facts['splits'][split]['rows']:,}" for split in SPLITS)
     log_stage(stage, f"{facts['read']:,} records of {facts['source']} read, {facts['kept']:,} kept: {rows}")
+    if facts["bad"]:
+        get_run_logger().warning("%d records are bad: see %s", facts["bad"], stage.path / QUARANTINE)
+    _publish(stage, recipe.family)
     return stage
+
+
+def _publish(stage: Stage, family: str) -> None:
+    """The page of the corpus in a file of its own, and what it says in short as an artifact of the flow run."""
+    page = corpus_page(stage)
+    path = reports_folder() / f"corpus-{family}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: _write(temporary, page))
+    create_markdown_artifact(corpus_summary(stage, path), key=f"corpus-{family}", description=f"corpus {stage.key}")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 @task(

@@ -10,6 +10,7 @@ from llm.recipe import Recipe
 from llm.stages import Stage
 from llm.training.stage import training_spec, training_stage
 from llm.training.start import Start, choose_start
+from tasks.corpus_story import corpus_page
 from tasks.registry.runs import TrainingRun
 from tasks.registry.versions import champion, champion_folder
 from tasks.stages import is_built, log_stage
@@ -32,6 +33,7 @@ def train(
     """Train, continue an interrupted training, or take the finished one; no retries: a checkpoint is the retry."""
     if not is_built(training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)):
         run.open()
+        run.log_page("corpus.html", corpus_page(corpus))
     with run.metrics() as metrics:
         stage = training_stage(
             recipe,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -13,18 +13,21 @@ from llm.config import Config
 from llm.errors import CorpusError
 
 LABEL = "label"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One example: `fields` by name ("text"; "source" and "target"; "text" and "label").
 
-    All records of a `group` (a play, a component, an author) land in the same split, since near copies live there.
+    All records of a `group` (a play, a component, an author) land in the same split, since near copies live there; a
+    record without a group is its own: its text is. `origin` is the file that it was read from, `position` its line or
+    row there, from 1.
     """
 
-    group: str
+    group: str | None
     fields: Mapping[str, str]
+    origin: str = field(default="", compare=False)
+    position: int = field(default=0, compare=False)
 
     @property
     def texts(self) -> list[str]:
@@ -32,8 +35,46 @@ class Record:
         return [value for name, value in self.fields.items() if name != LABEL]
 
 
-# A step takes the records one after another and lets some of them through, unchanged and in their order.
-Step = Callable[[Iterable[Record]], Iterator[Record]]
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A piece of a source that is no record: which `defect` it has, and the reason in words.
+
+    `offset` counts bytes from the start of the (decompressed) file, where the reader knows it; `text` is its beginning.
+    """
+
+    defect: str
+    reason: str
+    origin: str
+    position: int
+    offset: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A record that a step does not let through, and the reason in words."""
+
+    record: Record
+    reason: str
+
+
+# A step takes the records one after another; each comes out as it went in, or dropped, in any order.
+Step = Callable[[Iterable[Record]], Iterator[Record | Dropped]]
+
+
+def each(check: Callable[[Record], str | None]) -> Step:
+    """The step that looks at every record by itself: `check` gives the reason to drop it, or None."""
+
+    def step(records: Iterable[Record]) -> Iterator[Record | Dropped]:
+        for record in records:
+            reason = check(record)
+            yield record if reason is None else Dropped(record, reason)
+
+    return step
+
+
+# SHA-256 of a file, by whatever means; raises OSError when it cannot be read.
+Checksum = Callable[[Path], str]
 
 
 class SourceConfig(Config):
@@ -57,16 +98,22 @@ class Corpus(Protocol[S_contra]):
     def origin(self, config: S_contra) -> dict[str, Any]:
         """Where the text comes from and under which terms, for the manifest."""
 
-    def content(self, config: S_contra) -> dict[str, str]:
-        """SHA-256 by name of what will be read, without a download.
+    def parts(self, config: S_contra) -> dict[str, SourceConfig]:
+        """By name, configs that together read what `config` reads, each by itself: those unchanged are not read again.
+
+        One part where a step needs to see all records.
+        """
+
+    def content(self, config: S_contra, *, checksum: Checksum) -> dict[str, str]:
+        """SHA-256 by name of what will be read, without a download; `checksum` gives that of a file.
 
         Raises CorpusError when something of it is missing.
         """
 
-    def records(self, config: S_contra, *, downloads: Path) -> Iterator[Record]:
-        """The records, in an order that never changes; archives are kept in `downloads`.
+    def records(self, config: S_contra, *, downloads: Path) -> Iterator[Record | Unreadable]:
+        """The records, and what could not be read as one, in an order that never changes.
 
-        Raises DownloadError, ChecksumError, or CorpusError with file and line.
+        Archives are kept in `downloads`. Raises DownloadError, ChecksumError, or CorpusError that names the file.
         """
 
     def steps(self, config: S_contra) -> Mapping[str, Step]:
@@ -89,29 +136,6 @@ def decode_utf8(data: bytes, *, where: str) -> str:
         # utf-8-sig counts from behind the mark.
         start = error.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
         raise _not_utf8(where, data[start], offset=start) from None
-
-
-def check_utf8(path: Path) -> None:
-    """Read a file to its end in chunks.
-
-    Raises CorpusError with the offset of the first byte that is not UTF-8.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
-        position = 0
-        while True:
-            chunk = file.read(_CHUNK)
-            pending = decoder.getstate()[0]
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                # The decoder counts from the bytes that it had kept back.
-                raise _not_utf8(
-                    str(path), (pending + chunk)[error.start], offset=position - len(pending) + error.start
-                ) from None
-            if not chunk:
-                return
-            position += len(chunk)
 
 
 def _not_utf8(where: str, byte: int, *, offset: int) -> CorpusError:

@@ -6,7 +6,7 @@ import json
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,9 @@ def component_strings(
             )
 
 
-def without_references(records: Iterable[Record]) -> Iterator[Record]:
-    """A cleaning step: drop records with an unresolved reference such as "[%key:common::action::open%]"."""
-    return (record for record in records if not any(_REFERENCE in text for text in record.texts))
+def unresolved_reference(record: Record) -> str | None:
+    """A reason to drop a record with an unresolved reference such as "[%key:common::action::open%]"."""
+    return f"holds {_REFERENCE}" if any(_REFERENCE in text for text in record.texts) else None
 
 
 def _check_languages(languages: Collection[str], *, known: Collection[str], path: Path) -> None:

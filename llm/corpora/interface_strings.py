@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from llm.corpora.base import Record, SourceConfig, Step
-from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, without_references
+from llm.corpora.base import Checksum, Record, SourceConfig, Step, each
+from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, unresolved_reference
 from llm.corpora.package_archive import PackageArchive
 
 _ENGLISH = "en"
@@ -44,7 +44,11 @@ class InterfaceStrings:
         """The wheel; Apache-2.0."""
         return config.archive.origin(TERMS)
 
-    def content(self, config: InterfaceStringsConfig) -> dict[str, str]:
+    def parts(self, config: InterfaceStringsConfig) -> dict[str, SourceConfig]:
+        """The wheel as a whole."""
+        return {config.archive.requirement: config}
+
+    def content(self, config: InterfaceStringsConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""
         return config.archive.content
 
@@ -55,8 +59,12 @@ class InterfaceStrings:
             targets = strings.get(config.target_language, {})
             for keys, source in strings.get(_ENGLISH, {}).items():
                 if keys in targets:
-                    yield Record(group=component, fields={"source": source, "target": targets[keys]})
+                    yield Record(
+                        group=component,
+                        fields={"source": source, "target": targets[keys]},
+                        origin=f"{component}: {'.'.join(keys)}",
+                    )
 
     def steps(self, config: InterfaceStringsConfig) -> Mapping[str, Step]:  # noqa: ARG002
         """Strings that are only a reference to another string are no translation."""
-        return {"unresolved_reference": without_references}
+        return {"unresolved_reference": each(unresolved_reference)}

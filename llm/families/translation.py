@@ -16,7 +16,7 @@ from torch import nn
 
 from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import bucketed, pad
-from llm.cleaning import CleaningConfig
+from llm.cleaning.config import CleaningConfig
 from llm.corpora.interface_strings import InterfaceStringsConfig
 from llm.decoding.config import SearchConfig
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline

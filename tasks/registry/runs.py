@@ -134,6 +134,12 @@ class TrainingRun:
                 self._client.set_terminated(self._run_id, status=status)
             self.opened = False
 
+    def log_page(self, name: str, page: str) -> None:
+        """Keep an HTML page among the run's artifacts, if the run was opened."""
+        if self._run_id and self.opened:
+            with registry_errors(f"logging {name}"):
+                self._client.log_text(self._run_id, page, name)
+
     def log_results(self, metrics: Mapping[str, float], *, step: int, model_id: str | None = None) -> None:
         """Metrics of the finished model; `model_id` shows them on the logged model too."""
         now_ms = int(time.time() * 1000)

@@ -86,7 +86,7 @@ def test_the_lineage_reaches_from_the_evaluation_to_the_corpus(first, tmp_path):
     with open(path) as file:
         names = [name.split("/")[0] for name in json.load(file)]
     assert names[0] == "evaluation"
-    assert sorted(names) == ["corpus", "evaluation", "tokenizer", "tokens", "training"]
+    assert sorted(names) == ["corpus", "evaluation", "shard", "tokenizer", "tokens", "training"]
 
 
 def test_the_report_tells_the_story(first):

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from llm.errors import InputError
 from llm.families import load_family
-from llm.ingest import corpus_stage
+from llm.ingest.corpus import corpus_stage
 from llm.tokenizer import tokenizer_stage
 from llm.tokens import tokens_stage
 from llm.training.stage import training_stage

@@ -10,7 +10,7 @@ import pytest
 from llm.config import parse_config
 from llm.errors import ConfigError, RegistryError
 from llm.families import load_family
-from llm.ingest import corpus_stage
+from llm.ingest.corpus import corpus_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.stages import Stage

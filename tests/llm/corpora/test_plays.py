@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llm.cleaning import CleaningConfig
+from llm.cleaning.config import CleaningConfig
 from llm.corpora.plays import Plays, PlaysConfig, plain_text
 from llm.errors import CorpusError
-from llm.ingest import corpus_stage
+from llm.ingest.corpus import corpus_stage
 from llm.splits import SplitConfig
 
 PLAY = """# As You Might Like It

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from llm.cleaning import CleaningConfig, CleaningCounts, clean
+from llm.cleaning.account import Account
+from llm.cleaning.config import CleaningConfig
+from llm.cleaning.pipeline import clean
 from llm.corpora.base import Record
 from llm.corpora.string_languages import StringLanguages, StringLanguagesConfig
 
@@ -23,10 +25,10 @@ def cleaned(make_wheel, downloads: Path, strings: dict[str, list[str]], **option
     archive = make_wheel("homeassistant", files)
     config = StringLanguagesConfig(archive=archive, languages=tuple(strings), **options)
     corpus = StringLanguages()
-    counts = CleaningCounts()
+    account = Account(lambda row: None)
     records = corpus.records(config, downloads=downloads)
-    kept = list(clean(records, CleaningConfig(), steps=corpus.steps(config), counts=counts))
-    return kept, {name: count for name, count in counts.dropped.items() if count}
+    kept = list(clean(records, CleaningConfig(), steps=corpus.steps(config), account=account))
+    return kept, {name: count for name, count in account.dropped.items() if count}
 
 
 def test_a_record_is_a_string_labelled_with_its_language(make_wheel, downloads: Path) -> None:
@@ -40,7 +42,7 @@ def test_a_record_is_a_string_labelled_with_its_language(make_wheel, downloads: 
 def test_a_string_seen_in_two_languages_is_dropped_from_both(make_wheel, downloads: Path) -> None:
     kept, dropped = cleaned(make_wheel, downloads, {"de": ["Name", "Licht"], "en": ["Light", "Name", "Name"]})
     assert [record.fields["text"] for record in kept] == ["Licht", "Light"]
-    assert dropped == {"duplicate": 1, "several_languages": 2}
+    assert dropped == {"several_languages": 3}
 
 
 def test_strings_without_two_letters_outside_placeholders_are_dropped(make_wheel, downloads: Path) -> None:

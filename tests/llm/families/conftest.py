@@ -11,7 +11,7 @@ import pytest
 
 from llm.families import FAMILIES, load_family
 from llm.families.base import Family
-from llm.ingest import corpus_stage
+from llm.ingest.corpus import corpus_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.stages import Stage

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from llm.families.classification import Classification
-from llm.ingest import corpus_stage
+from llm.ingest.corpus import corpus_stage
 from llm.model.pretrained import pretrained_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe

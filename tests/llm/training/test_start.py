@@ -15,7 +15,7 @@ import torch
 
 from llm.errors import ModelFolderError, StageError
 from llm.families import load_family
-from llm.ingest import corpus_stage
+from llm.ingest.corpus import corpus_stage
 from llm.model.folder import load_model, read_description
 from llm.recipe import Recipe
 from llm.stages import Stage

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from llm.cleaning import CleaningConfig
+from llm.cleaning.config import CleaningConfig
 from llm.corpora.local_files import LocalFiles, LocalFilesConfig
 from llm.errors import ConfigError, CorpusError
-from llm.files import read_jsonl
-from llm.ingest import corpus_stage
+from llm.files import read_jsonl, sha256_of
+from llm.ingest.corpus import corpus_stage
 from llm.splits import SPLITS, SplitConfig, split_of
 from llm.stages import Stage
 
@@ -137,3 +138,63 @@ def test_a_missing_file_is_reported_before_any_stage_is_begun(tmp_path: Path) ->
     with pytest.raises(CorpusError, match="no such file"):
         ingest(config, tmp_path, fields=("text",))
     assert not (tmp_path / "stages").exists()
+
+
+def hundred_files(folder: Path) -> LocalFilesConfig:
+    texts = folder / "texts"
+    texts.mkdir()
+    for number in range(100):
+        path = texts / f"{number:03}.txt"
+        path.write_text(f"Text {number}.\nMore of {number}.\n", encoding="utf-8")
+        os.utime(path, (1e9 + number, 1e9 + number))  # a checksum is not remembered of what changed just now
+    return LocalFilesConfig(format="txt", document="line", paths=(str(texts / "*.txt"),))
+
+
+def test_of_a_corpus_of_a_hundred_files_and_a_new_one_only_the_new_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = hundred_files(tmp_path)
+    before = ingest(config, tmp_path, fields=("text",))
+    tests = (before.path / "test.jsonl").read_text().splitlines()
+    (tmp_path / "texts" / "100.txt").write_text("Text 100.\nMore of 100.\nText 7.\n", encoding="utf-8")
+    read: list[str] = []
+    records = LocalFiles.records
+
+    def reading(self, config, *, downloads):
+        read.extend(config.paths)
+        return records(self, config, downloads=downloads)
+
+    def hashing(path: Path) -> str:
+        read.append(str(path))
+        return sha256_of(path)
+
+    monkeypatch.setattr(LocalFiles, "records", reading)
+    monkeypatch.setattr("llm.checksums.sha256_of", hashing)
+    after = ingest(config, tmp_path, fields=("text",))
+    assert read == [str(tmp_path / "texts" / "100.txt")] * 2  # its checksum, and its lines
+    new = {"Text 100.", "More of 100."}
+    assert [
+        line for line in (after.path / "test.jsonl").read_text().splitlines() if json.loads(line)["text"] not in new
+    ] == tests
+    assert after.facts["read"] == 203
+    assert after.facts["dropped"]["duplicate"] == 1
+
+
+def test_the_same_files_make_the_same_bytes_anywhere(tmp_path: Path) -> None:
+    found = []
+    for root in ("one", "two"):
+        stage = ingest(topics(tmp_path, [row(i) for i in range(100)] + [row(5, body="")]), tmp_path / root)
+        found.append((stage.key, stage.manifest["files"]))
+    assert found[0] == found[1]
+    assert "quarantine.jsonl.gz" in found[0][1]
+
+
+def test_more_files_than_parts_are_read_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.corpora.local_files._MOST_PARTS", 10)
+    config = hundred_files(tmp_path)
+    parts = LocalFiles().parts(config)
+    assert 10 < len(parts) < 100
+    assert sorted(path for part in parts.values() for path in part.paths) == sorted(
+        LocalFiles().content(config, checksum=sha256_of)
+    )
+    assert ingest(config, tmp_path, fields=("text",)).facts["read"] == 200

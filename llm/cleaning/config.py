@@ -1,0 +1,51 @@
+"""Options of cleaning: which repairs and checks a record goes through, and how much may be wrong with a source."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from llm.config import Config
+
+# Added to both lengths before their ratio is taken: "On" and "Eingeschaltet" are a good pair.
+LENGTH_SLACK = 10
+
+
+class CleaningConfig(Config):
+    """Bounds on what is worth training on; lengths are in characters, and a label never counts as text."""
+
+    repair_encoding: bool = Field(
+        True, description="undo UTF-8 that was once read as another encoding, as in 'GrÃ¼ÃŸe' for 'Grüße'"
+    )
+    minimum_characters: int = Field(1, ge=1, description="shorter texts are dropped")
+    maximum_characters: int | None = Field(None, ge=1, description="longer texts are dropped; none: no limit")
+    maximum_length_ratio: float | None = Field(
+        3.0, ge=1.0, description=f"translation: longer / shorter side, {LENGTH_SLACK} characters added to each"
+    )
+    misaligned_ratio: float | None = Field(
+        9.0, ge=1.0, description="translation: a side so many times as long as the other is bad: lines do not match"
+    )
+    drop_untranslated: bool = Field(True, description="translation: drop pairs whose target repeats the source")
+    labels: tuple[str, ...] = Field(
+        (), description="classification: the labels that there are; empty: whatever is found"
+    )
+    maximum_bad_share: float = Field(
+        0.01, ge=0.0, le=1.0, description="share of what is read that may be unreadable, unlabelled or misaligned"
+    )
+    maximum_conflicting_share: float = Field(
+        0.2, ge=0.0, le=1.0, description="classification: share of records whose text has another label elsewhere"
+    )
+    leaks: Literal["remove", "refuse"] = Field(
+        "remove", description="a text that is in the test split too: remove it from training, or refuse the corpus"
+    )
+    maximum_records: int = Field(0, ge=0, description="most records, drawn by a hash of the text (for trials); 0: all")
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> CleaningConfig:
+        if self.maximum_characters is not None and self.maximum_characters < self.minimum_characters:
+            raise ValueError(
+                f"maximum_characters ({self.maximum_characters}) must not be below "
+                f"minimum_characters ({self.minimum_characters})"
+            )
+        return self

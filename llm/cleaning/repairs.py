@@ -1,0 +1,65 @@
+"""Repairs: a text comes out as it was meant, and every change is counted by the repair's name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from llm.cleaning.config import CleaningConfig
+
+Repair = Callable[[str], str]
+
+# C0 and C1 controls but tab and newline, the byte order mark, and lone surrogates, which UTF-8 cannot write.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
+# So many combining marks in a row are no writing: such a text is left as it is.
+_MARKS = 20_000
+_LONG_RUN = re.compile(rf"[^\w\s\x00-\x7f]{{{_MARKS},}}")
+# What UTF-8 looks like when it was read as Windows-1252 or Latin-1: the lead byte of two, three or four, and another
+# byte behind it. ftfy takes tens of microseconds for a text, and nearly all texts hold nothing like it.
+_MOJIBAKE = re.compile("[\xc2-\xf4][\x80-\xbf\u0152-\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
+
+
+def repairs(config: CleaningConfig) -> dict[str, Repair]:
+    """The repairs that `config` asks for, in the order in which they are made.
+
+    Encoding comes first, since mojibake of some letters holds control characters; a control character may stand
+    between two that compose, or beside the outer space.
+    """
+    return {
+        **({"encoding": _decoded_once} if config.repair_encoding else {}),
+        "control_characters": _without_controls,
+        "unicode_nfc": _composed,
+        "outer_space": str.strip,
+    }
+
+
+def needs_none(text: str) -> bool:
+    """True, in a fraction of the time, of most texts that no repair would change."""
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+def _decoded_once(text: str) -> str:
+    if text.isascii() or not _MOJIBAKE.search(text):
+        return text
+    from ftfy import fix_encoding  # here: nearly no text needs it
+
+    fixed: str = fix_encoding(text)
+    return fixed
+
+
+def _without_controls(text: str) -> str:
+    if text.isprintable():
+        return text
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _composed(text: str) -> str:
+    if text.isascii() or (len(text) > _MARKS and any(map(_is_marks, _LONG_RUN.findall(text)))):
+        return text
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_marks(run: str) -> bool:
+    # Sorting the marks of one letter takes the square of their number; of a million it would not end.
+    return sum(map(bool, map(unicodedata.combining, run))) >= _MARKS

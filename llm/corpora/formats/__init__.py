@@ -1,0 +1,1 @@
+"""Readers of file formats: byte streams to records and to what could not be read as one."""

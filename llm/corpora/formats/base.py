@@ -1,0 +1,47 @@
+"""What every reader of a format takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from pydantic import Field
+
+from llm.config import Config
+from llm.corpora.base import Record, Unreadable
+
+FieldName = Literal["text", "label", "source", "target"]
+Item = Record | Unreadable
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that is being read: the name that is shown for it, and its decompressed bytes."""
+
+    name: str
+    stream: BinaryIO
+
+
+class FormatOptions(Config):
+    """Options that several formats share."""
+
+    columns: dict[FieldName, str] = Field(
+        {}, description="jsonl, csv, tsv, parquet: the column that holds each field, such as {text: body, label: topic}"
+    )
+    group_column: str | None = Field(
+        None, description="jsonl, csv, tsv, parquet: rows alike in this column share a split; none: identical rows do"
+    )
+    header: bool = Field(
+        True, description='csv, tsv: the first row names the columns; without, they are named "1", "2" and so on'
+    )
+    document: Literal["file", "paragraph", "line"] = Field(
+        "paragraph", description="txt only: what one record is; blank lines part paragraphs"
+    )
+    longest: int = Field(
+        10_000_000, ge=1, description="bytes of the longest line, row or whole file that is read as one; more is bad"
+    )
+
+
+# Reads the files one after another, each open while it is read.
+Reader = Callable[[Iterable[OpenFile], FormatOptions], Iterator[Item]]

@@ -1,0 +1,230 @@
+"""From a corpus source to a corpus stage: cleaned records in train, validation and test, and the account of it all."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from llm.checksums import ChecksumCache
+from llm.cleaning.account import quarantine_file, too_much_bad
+from llm.cleaning.config import CleaningConfig
+from llm.corpora import CORPORA, CorpusConfig
+from llm.errors import ConfigError, CorpusError
+from llm.ingest.selection import REASONS, STEPS, Selection, select
+from llm.ingest.shards import QUARANTINE, Index, build_shard, read_index, read_rows, shard_spec
+from llm.splits import SPLITS, SplitConfig
+from llm.stages import Stage, StageSpec, run_stage
+
+log = logging.getLogger(__name__)
+
+_STAGE_VERSION = 3
+# Files or labels that an error lists by name.
+_NAMED = 3
+
+
+def corpus_stage(
+    config: CorpusConfig,
+    cleaning: CleaningConfig,
+    splits: SplitConfig,
+    *,
+    fields: Sequence[str],
+    root: Path,
+    downloads: Path,
+) -> Stage:
+    """Read, clean and split a corpus: train.jsonl, validation.jsonl, test.jsonl, quarantine.jsonl.gz.
+
+    Each row is {"group": ..., and the `fields`}. A part of the source (a file) that was read before is not read again.
+    Facts: where from and under which terms, records read, repaired, bad, dropped by step and kept, and rows, UTF-8
+    bytes and groups of each split.
+
+    Raises ConfigError when the source lacks one of `fields`; CorpusError when files are missing or unreadable, when too
+    much is bad, or when the corpus, a split or a class is empty; DownloadError and ChecksumError for archives.
+    """
+    corpus = CORPORA[config.source]
+    _check_fields(config, fields)
+    parts = corpus.parts(config)
+    checksums = ChecksumCache(root / "checksums.json")
+    specs = {
+        name: shard_spec(part, cleaning, fields=fields, salt=splits.salt, checksum=checksums.of)
+        for name, part in parts.items()
+    }
+    checksums.save()
+    spec = StageSpec(
+        name="corpus",
+        version=_STAGE_VERSION,
+        config={
+            "corpus": config.model_dump(mode="json"),
+            "cleaning": cleaning.model_dump(mode="json"),
+            "splits": splits.model_dump(mode="json"),
+            "fields": list(fields),
+        },
+        inputs={name: part.key for name, part in specs.items()},
+    )
+
+    def shard(name: str) -> Stage:
+        def build_part(folder: Path) -> dict[str, Any]:
+            return build_shard(
+                folder, parts[name], cleaning, fields=fields, salt=splits.salt, name=name, downloads=downloads
+            )
+
+        return run_stage(specs[name], build_part, root=root)
+
+    def build(folder: Path) -> dict[str, Any]:
+        shards = [shard(name) for name in specs]
+        log.info("%d of %d parts of the corpus are new or changed", sum(not s.reused for s in shards), len(shards))
+        return _join(shards, folder, source=config.source, files=list(specs), cleaning=cleaning, splits=splits) | {
+            "source": config.source,
+            "origin": corpus.origin(config),
+            "fields": list(fields),
+        }
+
+    return run_stage(spec, build, root=root)
+
+
+def _check_fields(config: CorpusConfig, fields: Sequence[str]) -> None:
+    given = CORPORA[config.source].fields(config)
+    missing = [name for name in fields if name not in given]
+    if missing:
+        raise ConfigError(
+            f"the corpus {config.source!r} gives {' and '.join(given)}, but {' and '.join(missing)} is needed",
+            remedy="choose a corpus made for this family, or name the missing field in corpus.columns",
+        )
+
+
+def _join(
+    shards: Sequence[Stage],
+    folder: Path,
+    *,
+    source: str,
+    files: Sequence[str],
+    cleaning: CleaningConfig,
+    splits: SplitConfig,
+) -> dict[str, Any]:
+    """Choose among the records of all shards, write the splits and the quarantine; returns the facts."""
+    account = _total([shard.facts for shard in shards])
+    _check_account(account, cleaning, source=source, files=files)
+    index = read_index(shards)
+    selection = select(index, cleaning, splits)
+    _write(shards, index, selection, folder)
+    account["kept"] = int(selection.kept.sum())
+    account["dropped"] |= {name: int((selection.step == number).sum()) for number, name in enumerate(STEPS)}
+    sizes: dict[str, dict[str, Any]] = {split: _size(index, selection, number) for number, split in enumerate(SPLITS)}
+    _check_splits(account, sizes, source=source)
+    _check_classes(sizes, index, cleaning, source=source)
+    return {**account, "splits": sizes}
+
+
+def _total(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The accounts of all shards, added up; of examples, the first."""
+    total: dict[str, Any] = {name: sum(account[name] for account in accounts) for name in ("read", "kept", "bad")}
+    for name in ("repaired", "dropped"):
+        counts: Counter[str] = Counter()
+        for account in accounts:
+            counts.update(account[name])
+        total[name] = dict(counts)
+    total["examples"] = {
+        step: example for account in reversed(accounts) for step, example in account["examples"].items()
+    }
+    return total
+
+
+def _write(shards: Sequence[Stage], index: Index, selection: Selection, folder: Path) -> None:
+    names = list(STEPS)
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / f"{split}.jsonl").open("wb")) for split in SPLITS]
+        earlier = [shard.path / QUARANTINE for shard in shards]
+        quarantine = stack.enter_context(quarantine_file(folder / QUARANTINE, after=earlier))
+        decided = zip(read_rows(shards), selection.step.tolist(), selection.split.tolist(), strict=True)
+        for number, (line, step, split) in enumerate(decided):
+            if step < 0:
+                files[split].write(line)
+                continue
+            other = selection.other[number]
+            fields = orjson.loads(line)
+            del fields["group"]
+            quarantine(
+                {
+                    "source": index.origins[index.arrays["origin"][number]],
+                    "position": int(index.arrays["position"][number]),
+                    "offset": None,
+                    "step": names[step],
+                    "reason": REASONS[names[step]].format(other=index.where(other) if other >= 0 else ""),
+                    "record": fields,
+                }
+            )
+
+
+def _size(index: Index, selection: Selection, split: int) -> dict[str, Any]:
+    rows = np.flatnonzero(selection.kept & (selection.split == split))
+    facts: dict[str, Any] = {
+        "rows": int(rows.size),
+        "bytes": int(index.arrays["bytes"][rows].sum()),
+        "groups": int(np.unique(index.arrays["group"][rows]).size),
+    }
+    numbers, counts = np.unique(index.arrays["label"][rows], return_counts=True)
+    labels = {index.labels[number]: int(count) for number, count in zip(numbers, counts, strict=True) if number >= 0}
+    facts["lengths"] = _lengths(index.arrays["bytes"][rows])
+    return {**facts, "labels": dict(sorted(labels.items()))} if labels else facts
+
+
+def _lengths(sizes: NDArray[np.uint64]) -> list[int]:
+    """How many records have 1, 2 to 3, 4 to 7, ... bytes: a bin for each power of two, up to the last that has any."""
+    counts: list[int] = np.bincount(np.frexp(sizes.astype(np.float64))[1]).tolist()
+    return counts[1:]
+
+
+def _check_account(account: Mapping[str, Any], cleaning: CleaningConfig, *, source: str, files: Sequence[str]) -> None:
+    if account["read"] == account["dropped"].get("empty_file", 0):
+        raise CorpusError(
+            f"the corpus {source!r} is empty: no record in {_named(files)}", remedy="give it files that hold text"
+        )
+    if account["bad"] > cleaning.maximum_bad_share * account["read"]:
+        raise too_much_bad(account, most=cleaning.maximum_bad_share)
+
+
+def _check_splits(account: Mapping[str, Any], sizes: Mapping[str, Mapping[str, Any]], *, source: str) -> None:
+    if account["kept"] == 0:
+        dropped = ", ".join(f"{name} {count}" for name, count in account["dropped"].items() if count)
+        raise CorpusError(
+            f"the corpus {source!r} is empty after cleaning: all {account['read']} records were dropped ({dropped})",
+            remedy="loosen the bounds in cleaning, or check that corpus.columns names the right columns",
+        )
+    for split, size in sizes.items():
+        if size["rows"] == 0:
+            groups = sum(size["groups"] for size in sizes.values())
+            raise CorpusError(
+                f"the {split} split of the corpus {source!r} is empty: "
+                f"{account['kept']} records in {groups} groups were kept, and groups are not divided",
+                remedy="add data, choose a group column with more values, or change the shares or the salt in splits",
+            )
+
+
+def _check_classes(
+    sizes: Mapping[str, Mapping[str, Any]], index: Index, cleaning: CleaningConfig, *, source: str
+) -> None:
+    if not index.labels:
+        return
+    wanted = dict.fromkeys((*cleaning.labels, *sorted(index.labels)))
+    if len(wanted) == 1:
+        raise CorpusError(
+            f"one class: every record of the corpus {source!r} has the label {next(iter(wanted))!r}",
+            remedy="add records of other classes, or check that corpus.columns names the right column",
+        )
+    empty = [repr(label) for label in wanted if label not in sizes["train"]["labels"]]
+    if empty:
+        raise CorpusError(
+            f"empty class: the train split of the corpus {source!r} holds no record with the label {_named(empty)}",
+            remedy="add records, leave the class out, or change the salt in splits",
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -1,0 +1,173 @@
+"""One part of a source, such as a file, read and cleaned by itself: a nightly run does so for what is new or changed.
+
+A shard is a stage folder: `rows.jsonl` with a line for each record as the corpus will hold it, `rows.safetensors` with
+what decides about records without reading them again, and `quarantine.jsonl.gz`. N: records of the shard.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import safetensors.numpy
+import xxhash
+from numpy.typing import NDArray
+
+from llm.cleaning.account import Account, quarantine_file
+from llm.cleaning.config import CleaningConfig
+from llm.cleaning.pipeline import clean
+from llm.corpora import CORPORA, CorpusConfig
+from llm.corpora.base import LABEL, Checksum, Record, Unreadable
+from llm.progress import track
+from llm.splits import group_place
+from llm.stages import Stage, StageSpec
+
+ROWS = "rows.jsonl"
+QUARANTINE = "quarantine.jsonl.gz"
+_INDEX = "rows.safetensors"
+_STAGE_VERSION = 1
+# Options that only the selection over all shards reads.
+_LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks"}
+# Name and kind of each number that is kept of a row.
+_COLUMNS: dict[str, tuple[str, Any]] = {
+    "record": ("Q", np.uint64),  # hash of all fields
+    "text": ("Q", np.uint64),  # hash of the texts, without case and spacing
+    "group": ("Q", np.uint64),  # hash of the group
+    "place": ("d", np.float64),  # of the group, in [0, 1): see llm.splits
+    "bytes": ("Q", np.uint64),  # of the texts, in UTF-8
+    "label": ("q", np.int64),  # number in the shard's facts, or -1
+    "origin": ("q", np.int64),  # number in the shard's facts
+    "position": ("q", np.int64),  # line, row or number in the origin
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """What is known of N records: (N,) arrays by the names of `_COLUMNS`, and the names behind their numbers."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    labels: tuple[str, ...]
+    origins: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.arrays["record"])
+
+    def where(self, row: int) -> str:
+        """Origin and position of a record."""
+        return f"{self.origins[self.arrays['origin'][row]]}, {self.arrays['position'][row]}"
+
+
+def shard_spec(
+    config: CorpusConfig,
+    cleaning: CleaningConfig,
+    *,
+    fields: Sequence[str],
+    salt: str,
+    checksum: Checksum,
+) -> StageSpec:
+    """What identifies the shard of a part: its content, how it is read and cleaned, and how groups are placed.
+
+    Raises CorpusError when a file is missing or cannot be read.
+    """
+    corpus = CORPORA[config.source]
+    return StageSpec(
+        name="shard",
+        version=_STAGE_VERSION,
+        config={
+            "corpus": config.model_dump(mode="json"),
+            "reader": corpus.version,
+            "cleaning": cleaning.model_dump(mode="json", exclude=_LATER),
+            "fields": list(fields),
+            "salt": salt,
+        },
+        inputs=corpus.content(config, checksum=checksum),
+    )
+
+
+def build_shard(
+    folder: Path,
+    config: CorpusConfig,
+    cleaning: CleaningConfig,
+    *,
+    fields: Sequence[str],
+    salt: str,
+    name: str,
+    downloads: Path,
+) -> dict[str, Any]:
+    """Read and clean a part into `folder`; returns its account, labels and origins.
+
+    Raises CorpusError, DownloadError and ChecksumError, as the source does.
+    """
+    corpus = CORPORA[config.source]
+    items = track(corpus.records(config, downloads=downloads), label=f"reading {name}")
+    with quarantine_file(folder / QUARANTINE) as quarantine:
+        account = Account(quarantine)
+        kept = clean(_only(tuple(fields), items), cleaning, steps=corpus.steps(config), account=account)
+        index = _write_rows(kept, folder, salt=salt)
+    safetensors.numpy.save_file(dict(index.arrays), folder / _INDEX)
+    return {**account.facts, "labels": list(index.labels), "origins": list(index.origins)}
+
+
+def read_index(shards: Sequence[Stage]) -> Index:
+    """The indices of all shards, one behind the other."""
+    labels: dict[str, int] = {}
+    origins: list[str] = []
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
+    for shard in shards:
+        arrays = safetensors.numpy.load_file(shard.path / _INDEX)
+        numbers = [labels.setdefault(label, len(labels)) for label in shard.facts["labels"]]
+        arrays["label"] = np.array([*numbers, -1], dtype=np.int64)[arrays["label"]]
+        arrays["origin"] = arrays["origin"] + len(origins)
+        origins.extend(shard.facts["origins"])
+        for name, values in arrays.items():
+            columns[name].append(values)
+    joined = {name: np.concatenate([*found, np.empty(0, _COLUMNS[name][1])]) for name, found in columns.items()}
+    return Index(joined, tuple(labels), tuple(origins))
+
+
+def read_rows(shards: Sequence[Stage]) -> Iterator[bytes]:
+    """The lines of all shards, in the order of `read_index`, each with its end."""
+    for shard in shards:
+        with (shard.path / ROWS).open("rb") as file:
+            yield from file
+
+
+def _only(fields: tuple[str, ...], items: Iterable[Record | Unreadable]) -> Iterator[Record | Unreadable]:
+    for item in items:
+        if isinstance(item, Unreadable) or tuple(item.fields) == fields:
+            yield item
+        else:
+            chosen = {name: item.fields[name] for name in fields}
+            yield Record(item.group, chosen, item.origin, item.position)
+
+
+def _write_rows(records: Iterable[Record], folder: Path, *, salt: str) -> Index:
+    columns: dict[str, Any] = {name: array(code) for name, (code, _) in _COLUMNS.items()}
+    labels: dict[str, int] = {}
+    origins: dict[str, int] = {}
+    with (folder / ROWS).open("wb") as file:
+        for record in records:
+            file.write(orjson.dumps({"group": record.group, **record.fields}, option=orjson.OPT_APPEND_NEWLINE))
+            label = record.fields.get(LABEL)
+            group = record.group or ""
+            texts = record.texts
+            columns["record"].append(_hash("\0".join(record.fields.values())))
+            columns["text"].append(_hash("\0".join(" ".join(text.casefold().split()) for text in texts)))
+            columns["group"].append(_hash(group))
+            columns["place"].append(group_place(group, salt))
+            columns["bytes"].append(sum(len(text) if text.isascii() else len(text.encode()) for text in texts))
+            columns["label"].append(-1 if label is None else labels.setdefault(label, len(labels)))
+            columns["origin"].append(origins.setdefault(record.origin, len(origins)))
+            columns["position"].append(record.position)
+    arrays = {name: np.array(values, dtype=_COLUMNS[name][1]) for name, values in columns.items()}
+    return Index(arrays, tuple(labels), tuple(origins))
+
+
+def _hash(text: str) -> int:
+    # 64 bits: among ten million different texts, two alike have a chance of three in a million.
+    return xxhash.xxh3_64_intdigest(text.encode())

@@ -1,0 +1,112 @@
+"""The page of a corpus: complete, self-contained, and safe whatever the texts hold."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from llm.cleaning.config import CleaningConfig
+from llm.corpora.local_files import LocalFilesConfig
+from llm.ingest.corpus import corpus_stage
+from llm.ingest.report import previous_corpus, render_report
+from llm.splits import SplitConfig
+from llm.stages import Stage
+
+EVIL = "<script>alert('a')</script>"
+THIRDS = SplitConfig(validation=0.3, test=0.3)
+
+
+def ingest(folder: Path, rows: list[dict[str, object]], **cleaning: object) -> Stage:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    columns = {"text": "body", "label": "topic"}
+    config = LocalFilesConfig(format="jsonl", paths=(str(path),), columns=columns, terms=EVIL)
+    options = CleaningConfig(maximum_bad_share=0.5, **cleaning)
+    return corpus_stage(config, options, THIRDS, fields=("text", "label"), root=folder / "stages", downloads=folder)
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    return [{"body": f"Body {number}", "topic": ("x", EVIL)[number % 2]} for number in range(count)]
+
+
+class Page(HTMLParser):
+    """Collects the cells of all tables, and every tag and attribute that there is."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.rows[-1].append("")
+        self._in_cell = tag == "td"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag != "td"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    bad = [{"body": EVIL, "topic": ""}, {"body": "\x00 " + EVIL}, {"body": " ", "topic": "x"}]
+    return ingest(tmp_path, [*rows(100), *bad, rows(1)[0]])
+
+
+def test_the_page_says_where_every_record_went(stage: Stage) -> None:
+    page = Page(render_report(stage, None))
+    cells = {row[0]: row[1] for row in page.rows if len(row) > 1}
+    assert cells["read"] == "104"
+    assert cells["kept"] == "100"
+    for step in ("missing_label", "missing_column", "blank", "duplicate"):
+        assert cells[f"dropped: {step}"] == "1"
+    assert sum(int(cells[split]) for split in ("train", "validation", "test")) == 100
+    assert cells["4 to 7"] == "100"  # bytes of "Body 0" to "Body 99": 6 and 7
+    assert cells["x"] == cells[EVIL] == "50"
+
+
+def test_texts_labels_and_terms_are_shown_and_never_run(stage: Stage) -> None:
+    page = Page(render_report(stage, None))
+    assert any(EVIL in cell for row in page.rows for cell in row)
+    assert "script" not in page.tags
+    assert page.attributes <= {"lang", "charset", "class", "style"}
+
+
+def test_the_page_needs_nothing_from_elsewhere(stage: Stage) -> None:
+    text = render_report(stage, None)
+    assert "http" not in text
+    assert "url(" not in text
+    assert Page(text).tags.isdisjoint({"link", "img", "iframe", "object", "embed"})
+
+
+def test_the_drift_is_since_the_newest_corpus_of_the_same_options(tmp_path: Path) -> None:
+    first = ingest(tmp_path, rows(60))
+    assert previous_corpus(first) is None
+    assert "no earlier corpus" in render_report(first, None)
+    ingest(tmp_path, rows(60), minimum_characters=2)
+    more = [
+        {"body": "A much longer body than those before it " * 4 + str(number), "topic": "x"} for number in range(30)
+    ]
+    second = ingest(tmp_path, [*rows(60), *more])
+    before = previous_corpus(second)
+    assert before is not None
+    assert before.key == first.key
+    page = Page(render_report(second, before))
+    cells = {row[0]: row[1:] for row in page.rows if len(row) == 4}
+    assert cells["records kept"] == ["60", "90", "+30"]
+    assert cells["label x"] == ["50.0%", "66.7%", "+16.7%"]
+    assert cells["lengths: distance of all shares"] == ["", "", "33.3%"]
+    assert cells["lengths from 128 bytes"] == ["0.0%", "33.3%", "+33.3%"]
