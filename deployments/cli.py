@@ -107,6 +107,29 @@ def models() -> None:
 
 
 @app.command()
+def inspect(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A file, a pattern in quotes, or the name of a built-in corpus.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one option, e.g. corpus.format=txt; repeatable."),
+    ] = None,
+    most: Annotated[int, typer.Option(min=0, help="Look at so many records; 0: at all.")] = 50_000,
+) -> None:
+    """What would be read from a source, and what would be dropped: nothing is written."""
+    overrides = parse_pairs(settings or [], option="--set")
+    from deployments import environment
+
+    environment.prepare()
+    with waiting(f"looking at {source}"):
+        from deployments.inspection import inspect_source
+
+        text = inspect_source(source, overrides, most=most)
+    typer.echo(text)
+
+
+@app.command()
 def predict(
     family: FamilyArgument,
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="One or more inputs.")],

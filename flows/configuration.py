@@ -86,7 +86,7 @@ def load_config(
         config = parse_config(RetrainConfig, values, where=str(file))
     if overrides:
         for name, value in overrides.items():
-            values = merge(values, _nested(name, value))
+            values = merge(values, nested(name, value))
         where = ", ".join(f"{name}={value}" for name, value in overrides.items())
         config = parse_config(RetrainConfig, values, where=f"options {where}")
     return config
@@ -136,7 +136,11 @@ def _other_kind(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
     return any(kind in over and kind in base and over[kind] != base[kind] for kind in _KINDS)
 
 
-def _nested(name: str, value: Any) -> dict[str, Any]:
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """`training.steps`, 100 -> {"training": {"steps": 100}}.
+
+    Raises ConfigError when a part of the name is empty.
+    """
     parts = name.split(".")
     if not all(parts):
         raise ConfigError(f"option {name!r} has an empty part", remedy="write it as training.steps=100")

@@ -33,7 +33,7 @@ class Account:
     (bytes, or null), step, reason, and the record itself or the beginning of what could not be read.
     """
 
-    quarantine: Callable[[Row], None]
+    quarantine: Callable[[Row], object]
     read: int = 0
     kept: int = 0
     bad: int = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from llm.cleaning.config import LENGTH_SLACK, CleaningConfig
+from llm.cleaning.config import JUDGED_LETTERS, LENGTH_SLACK, CleaningConfig
+from llm.cleaning.languages import language_of
+from llm.cleaning.quality import QUALITY_CHECKS
 from llm.corpora.base import LABEL, Record
 
 # (record, its texts, options) -> the reason to drop the record, or None.
@@ -64,6 +66,23 @@ def _untranslated(record: Record, texts: list[str], config: CleaningConfig) -> s
     return "the target repeats the source" if record.fields["source"] == record.fields["target"] else None
 
 
+def _language(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
+    for field, wanted in config.languages.items():
+        text = record.fields.get(field, "")
+        if sum(map(str.isalpha, text)) >= JUDGED_LETTERS:
+            found, probability = language_of(text)
+            if found not in wanted:
+                return f"{field} seems to be {found} (probability {probability:.2f}), not {' or '.join(wanted)}"
+    return None
+
+
+def _quality(check: Callable[[str], str | None]) -> Check:
+    def judge(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
+        return next(filter(None, map(check, texts)), None)
+
+    return judge
+
+
 def _ratio(texts: list[str], *, slack: int) -> float:
     lengths = [len(text) + slack for text in texts]
     return max(lengths) / min(lengths)
@@ -80,6 +99,7 @@ CHECKS: Mapping[str, Check] = {
     "too_long": _too_long,
     "length_ratio": _length_ratio,
     "untranslated": _untranslated,
+    "language": _language,
 }
 # What fails one of these points to a mistake in the source, as what cannot be read does.
 BAD: frozenset[str] = frozenset({"empty_side", "missing_label", "unknown_label", "misaligned"})
@@ -94,5 +114,7 @@ def active_checks(config: CleaningConfig) -> dict[str, Check]:
         "too_long": config.maximum_characters is None,
         "length_ratio": config.maximum_length_ratio is None,
         "untranslated": not config.drop_untranslated,
+        "language": not config.languages,
     }
-    return {name: check for name, check in CHECKS.items() if not idle.get(name)}
+    quality = {f"quality_{name}": _quality(QUALITY_CHECKS[name]) for name in config.quality}
+    return {name: check for name, check in CHECKS.items() if not idle.get(name)} | quality

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from llm.cleaning.quality import QUALITY_CHECKS
+from llm.cleaning.redaction import REDACTIONS
 from llm.config import Config
 
+# Fewer tell too little of a language.
+JUDGED_LETTERS = 20
 # Added to both lengths before their ratio is taken: "On" and "Eingeschaltet" are a good pair.
 LENGTH_SLACK = 10
 
@@ -17,6 +21,20 @@ class CleaningConfig(Config):
 
     repair_encoding: bool = Field(
         True, description="undo UTF-8 that was once read as another encoding, as in 'GrÃ¼ÃŸe' for 'Grüße'"
+    )
+    redact: tuple[str, ...] = Field(
+        (),
+        description="what is replaced by a placeholder such as <EMAIL>",
+        json_schema_extra={"items": {"type": "string", "enum": list(REDACTIONS)}},
+    )
+    languages: dict[str, tuple[str, ...]] = Field(
+        {},
+        description=f"by field, codes of its languages, such as {{text: [en, de]}}; from {JUDGED_LETTERS} letters on",
+    )
+    quality: tuple[str, ...] = Field(
+        (),
+        description="checks of whether a text is a document of prose (Gopher, C4); not for short texts",
+        json_schema_extra={"items": {"type": "string", "enum": list(QUALITY_CHECKS)}},
     )
     minimum_characters: int = Field(1, ge=1, description="shorter texts are dropped")
     maximum_characters: int | None = Field(None, ge=1, description="longer texts are dropped; none: no limit")
@@ -40,6 +58,15 @@ class CleaningConfig(Config):
         "remove", description="a text that is in the test split too: remove it from training, or refuse the corpus"
     )
     maximum_records: int = Field(0, ge=0, description="most records, drawn by a hash of the text (for trials); 0: all")
+
+    @field_validator("redact", "quality")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = list(REDACTIONS if info.field_name == "redact" else QUALITY_CHECKS)
+        for name in value:
+            if name not in known:
+                raise ValueError(f"there is no {name!r}; choose from {', '.join(known)}")
+        return value
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> CleaningConfig:

@@ -24,7 +24,7 @@ def clean(
 
     Raises CorpusError as soon as most of what is read is bad.
     """
-    account.dropped = dict.fromkeys((*CHECKS, *steps), 0)
+    account.dropped = dict.fromkeys((*CHECKS, *active_checks(config), *steps), 0)
     stream = _checked(_repaired(items, config, account), config, account)
     for name, step in steps.items():
         stream = _stepped(stream, step, name=name, account=account)
@@ -44,7 +44,7 @@ def _repaired(items: Iterable[Record | Unreadable], config: CleaningConfig, acco
             fields = dict(item.fields)
             changed = set()
             for field, value in fields.items():
-                if needs_none(value):
+                if not config.redact and needs_none(value):
                     continue
                 for name, repair in chosen.items():
                     after = repair(value)

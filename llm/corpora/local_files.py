@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +29,8 @@ _READERS: dict[str, Reader] = {
 }
 _TABLES = ("jsonl", "csv", "tsv", "parquet")
 _WITH_HEADER = ("csv", "tsv")
+# Read as they stand, they would be bytes that are no text.
+_PACKED_OTHERWISE = (".bz2", ".xz", ".lzma", ".7z", ".rar", ".br", ".lz4")
 # A part is a folder with a manifest. Of more files, those whose names begin alike when hashed share one of so many.
 _MOST_PARTS = 256
 
@@ -85,7 +87,7 @@ class LocalFiles:
 
     def parts(self, config: LocalFilesConfig) -> dict[str, SourceConfig]:
         """File by file, or by groups of files where there are very many."""
-        sources, targets = _files(config.paths), _files(config.target_paths)
+        sources, targets = find_files(config.paths), find_files(config.target_paths)
         if targets and len(sources) != len(targets):
             raise CorpusError(
                 f"paths name {len(sources)} files, but target_paths {len(targets)}",
@@ -107,13 +109,13 @@ class LocalFiles:
 
     def content(self, config: LocalFilesConfig, *, checksum: Checksum) -> dict[str, str]:
         """SHA-256 of each file, so that a changed file makes another corpus."""
-        return {str(path): _checksum_of(path, checksum) for path in _files((*config.paths, *config.target_paths))}
+        return {str(path): _checksum_of(path, checksum) for path in find_files((*config.paths, *config.target_paths))}
 
     def records(self, config: LocalFilesConfig, *, downloads: Path) -> Iterator[Record | Unreadable]:  # noqa: ARG002
         """Rows or documents; group: `group_column`, else none: the text (the source, in a translation) is its own."""
-        sources = _open(_files(config.paths))
+        sources = open_files(find_files(config.paths))
         if config.format == "parallel":
-            return read_parallel(sources, _open(_files(config.target_paths)), config)
+            return read_parallel(sources, open_files(find_files(config.target_paths)), config)
         return _READERS[config.format](sources, config)
 
     def steps(self, config: LocalFilesConfig) -> Mapping[str, Step]:  # noqa: ARG002
@@ -121,8 +123,11 @@ class LocalFiles:
         return {}
 
 
-def _open(paths: Sequence[Path]) -> Iterator[OpenFile]:
-    """File by file, each open until the next is asked for."""
+def open_files(paths: Sequence[Path]) -> Generator[OpenFile, None, None]:
+    """File by file, decompressed, and each file of an archive; open until the next is asked for.
+
+    Raises CorpusError that names a file which is damaged, or an archive that is not safe to read.
+    """
     for path in paths:
         if is_archive(path):
             for member, stream in streams(path):
@@ -132,7 +137,11 @@ def _open(paths: Sequence[Path]) -> Iterator[OpenFile]:
                 yield OpenFile(str(path), stream)
 
 
-def _files(patterns: Sequence[str]) -> list[Path]:
+def find_files(patterns: Sequence[str]) -> list[Path]:
+    """The files of names and patterns, in the order of these, each once.
+
+    Raises CorpusError where there is none, or where it is packed in a way that is not read.
+    """
     files: dict[Path, None] = {}
     for pattern in patterns:
         literal = Path(pattern).expanduser()
@@ -146,6 +155,11 @@ def _files(patterns: Sequence[str]) -> list[Path]:
         if not found:
             raise CorpusError(f"{pattern}: no such file", remedy=f"correct the path; it is relative to {Path.cwd()}")
         files |= dict.fromkeys(found)
+    for path in files:
+        if path.suffix.lower() in _PACKED_OTHERWISE:
+            raise CorpusError(
+                f"{path}: {path.suffix} is not read", remedy="pack it as .gz, .zst, .zip, .tar, .tar.gz or .tar.zst"
+            )
     return list(files)
 
 

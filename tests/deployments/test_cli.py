@@ -21,7 +21,7 @@ runner = CliRunner()
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datasets", "sklearn")
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["models"], ["predict"], ["up"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["run"], ["models"], ["inspect"], ["predict"], ["up"]], ids=" ".join)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     script = (
         "import sys\n"

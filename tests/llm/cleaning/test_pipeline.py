@@ -210,6 +210,37 @@ def test_every_record_is_accounted_for() -> None:
     assert account.dropped["too_long"] == 0
 
 
+def test_what_is_to_be_redacted_is_counted_as_a_repair() -> None:
+    rows = ["write to ann@example.org", "or call +49 30 901820", "plain"]
+    assert run(*rows)[0] == [{"text": text} for text in rows]
+    kept, _, account, _ = run(*rows, redact=("email", "telephone"))
+    assert kept == [{"text": "write to <EMAIL>"}, {"text": "or call <TELEPHONE>"}, {"text": "plain"}]
+    assert (account.repaired["redact_email"], account.repaired["redact_telephone"]) == (1, 1)
+
+
+def test_texts_in_other_languages_are_dropped_and_short_ones_are_not_judged() -> None:
+    english, german = "This is a sentence about the weather.", "Das ist ein Satz über das Wetter von heute."
+    kept, dropped, account, quarantine = run(english, german, "Guten Tag", languages={"text": ("en",)})
+    assert kept == [{"text": english}, {"text": "Guten Tag"}]
+    assert (dropped, account.bad) == ({"language": 1}, 0)
+    assert quarantine[0]["reason"].startswith("text seems to be de (probability")
+    rows = [pair(english, german), pair(german, english)]
+    assert run(*rows, languages={"source": ("en",), "target": ("de",)})[0] == rows[:1]
+
+
+def test_a_text_that_fails_a_check_of_quality_is_dropped_by_its_name() -> None:
+    kept, dropped, _, quarantine = run("function() { return 1; }", "Prose.", quality=("curly_bracket",))
+    assert kept == [{"text": "Prose."}]
+    assert dropped == {"quality_curly_bracket": 1}
+    assert quarantine[0]["reason"]
+
+
+@pytest.mark.parametrize("options", [{"redact": ("emails",)}, {"quality": ("good",)}])
+def test_a_name_that_does_not_exist_is_refused_with_the_choice(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"there is no .*; choose from"):
+        CleaningConfig(**options)
+
+
 def test_bounds_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"maximum_characters \(3\) must not be below minimum_characters \(4\)"):
         CleaningConfig(minimum_characters=4, maximum_characters=3)
