@@ -21,6 +21,8 @@ class ChecksumCache:
         self._path = path
         self._known = _read(path)
         self._changed = False
+        # Of files that changed just now: true for this run, and not to be relied on later.
+        self._for_now: dict[tuple[str, int, int, int], str] = {}
 
     def of(self, path: Path) -> str:
         """Hexadecimal SHA-256 of a file.
@@ -32,8 +34,11 @@ class ChecksumCache:
         known = self._known.get(str(path))
         if known is not None and known["stamp"] == stamp:
             return str(known["sha256"])
+        moment = (str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+        if moment in self._for_now:
+            return self._for_now[moment]
         begun = time.time_ns()
-        found = sha256_of(path)
+        found = self._for_now[moment] = sha256_of(path)
         if status.st_mtime_ns + _SETTLED < begun:
             self._known[str(path)] = {"stamp": stamp, "sha256": found}
             self._changed = True

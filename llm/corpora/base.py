@@ -98,11 +98,14 @@ class Corpus(Protocol[S_contra]):
     def origin(self, config: S_contra) -> dict[str, Any]:
         """Where the text comes from and under which terms, for the manifest."""
 
-    def parts(self, config: S_contra) -> dict[str, SourceConfig]:
+    def parts(self, config: S_contra) -> Mapping[str, SourceConfig]:
         """By name, configs that together read what `config` reads, each by itself: those unchanged are not read again.
 
         One part where a step needs to see all records.
         """
+
+    def sizes(self, config: S_contra) -> dict[str, int]:
+        """Bytes of each of the parts, so that processes can share them; 0 where that is not known."""
 
     def content(self, config: S_contra, *, checksum: Checksum) -> dict[str, str]:
         """SHA-256 by name of what will be read, without a download; `checksum` gives that of a file.

@@ -48,6 +48,10 @@ class InterfaceStrings:
         """The wheel as a whole."""
         return {config.archive.requirement: config}
 
+    def sizes(self, config: InterfaceStringsConfig) -> dict[str, int]:
+        """Not known before the wheel is here."""
+        return {config.archive.requirement: 0}
+
     def content(self, config: InterfaceStringsConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""
         return config.archive.content

@@ -85,7 +85,7 @@ class LocalFiles:
         """The paths as given, and the terms as stated; the checksums are among the inputs of the manifest."""
         return {"paths": [*config.paths, *config.target_paths], "terms": config.terms}
 
-    def parts(self, config: LocalFilesConfig) -> dict[str, SourceConfig]:
+    def parts(self, config: LocalFilesConfig) -> dict[str, LocalFilesConfig]:
         """File by file, or by groups of files where there are very many."""
         sources, targets = find_files(config.paths), find_files(config.target_paths)
         if targets and len(sources) != len(targets):
@@ -105,6 +105,13 @@ class LocalFiles:
                 }
             )
             for name, numbers in groups.items()
+        }
+
+    def sizes(self, config: LocalFilesConfig) -> dict[str, int]:
+        """Of the files as they lie on the disk."""
+        return {
+            name: sum(path.stat().st_size for path in find_files((*part.paths, *part.target_paths)))
+            for name, part in self.parts(config).items()
         }
 
     def content(self, config: LocalFilesConfig, *, checksum: Checksum) -> dict[str, str]:

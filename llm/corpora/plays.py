@@ -52,6 +52,10 @@ class Plays:
         """The wheel as a whole."""
         return {config.archive.requirement: config}
 
+    def sizes(self, config: PlaysConfig) -> dict[str, int]:
+        """Not known before the wheel is here."""
+        return {config.archive.requirement: 0}
+
     def content(self, config: PlaysConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""
         return config.archive.content

@@ -58,6 +58,10 @@ class StringLanguages:
         """The wheel as a whole."""
         return {config.archive.requirement: config}
 
+    def sizes(self, config: StringLanguagesConfig) -> dict[str, int]:
+        """Not known before the wheel is here."""
+        return {config.archive.requirement: 0}
+
     def content(self, config: StringLanguagesConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""
         return config.archive.content

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,13 +21,16 @@ from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA, CorpusConfig
 from llm.errors import ConfigError, CorpusError
 from llm.ingest.selection import REASONS, STEPS, Selection, select
-from llm.ingest.shards import QUARANTINE, Index, build_shard, read_index, read_rows, shard_spec
+from llm.ingest.shards import QUARANTINE, Index, read_index, read_rows, shard_spec, shard_stage
+from llm.ingest.workers import read_parts
 from llm.splits import SPLITS, SplitConfig
-from llm.stages import Stage, StageSpec, run_stage
+from llm.stages import MANIFEST, Stage, StageSpec, run_stage
 
 log = logging.getLogger(__name__)
 
 _STAGE_VERSION = 3
+# Bytes for which it is worth to start a process: half a second's reading.
+_WORTH_A_PROCESS = 8_000_000
 # Files or labels that an error lists by name.
 _NAMED = 3
 
@@ -38,10 +43,12 @@ def corpus_stage(
     fields: Sequence[str],
     root: Path,
     downloads: Path,
+    workers: int | None = None,
 ) -> Stage:
     """Read, clean and split a corpus: train.jsonl, validation.jsonl, test.jsonl, quarantine.jsonl.gz.
 
-    Each row is {"group": ..., and the `fields`}. A part of the source (a file) that was read before is not read again.
+    New parts are read by so many `workers` at once (None: one a core) where there is enough to read. Each row is
+    {"group": ..., and the `fields`}. A part of the source (a file) that was read before is not read again.
     Facts: where from and under which terms, records read, repaired, bad, dropped by step and kept, and rows, UTF-8
     bytes and groups of each split.
 
@@ -69,17 +76,18 @@ def corpus_stage(
         inputs={name: part.key for name, part in specs.items()},
     )
 
-    def shard(name: str) -> Stage:
-        def build_part(folder: Path) -> dict[str, Any]:
-            return build_shard(
-                folder, parts[name], cleaning, fields=fields, salt=splits.salt, name=name, downloads=downloads
-            )
-
-        return run_stage(specs[name], build_part, root=root)
-
     def build(folder: Path) -> dict[str, Any]:
-        shards = [shard(name) for name in specs]
-        log.info("%d of %d parts of the corpus are new or changed", sum(not s.reused for s in shards), len(shards))
+        options: Any = {"fields": fields, "salt": splits.salt, "root": root, "downloads": downloads}
+        new = [name for name, part in specs.items() if not (root / part.name / part.key / MANIFEST).exists()]
+        log.info("%d of %d parts of the corpus are new or changed", len(new), len(specs))
+        shares = _shares(corpus.sizes(config), new, most=min(len(new), workers or len(os.sched_getaffinity(0))))
+        if len(shares) > 1:
+            with tempfile.TemporaryDirectory() as messages:
+                read_parts(config, cleaning, shares, folder=Path(messages), **options)
+        # Those that were not worth a process are read here.
+        shards = [
+            shard_stage(part, cleaning, name=name, checksum=checksums.of, **options) for name, part in parts.items()
+        ]
         return _join(shards, folder, source=config.source, files=list(specs), cleaning=cleaning, splits=splits) | {
             "source": config.source,
             "origin": corpus.origin(config),
@@ -87,6 +95,19 @@ def corpus_stage(
         }
 
     return run_stage(spec, build, root=root)
+
+
+def _shares(sizes: Mapping[str, int], names: Sequence[str], *, most: int) -> list[list[str]]:
+    """`names` in at most `most` shares of about the same size in bytes; one share where two are not worth it."""
+    total = sum(sizes[name] for name in names)
+    count = max(1, min(most, total // _WORTH_A_PROCESS))
+    shares: list[list[str]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for name in sorted(names, key=lambda name: (-sizes[name], name)):
+        smallest = filled.index(min(filled))
+        shares[smallest].append(name)
+        filled[smallest] += sizes[name]
+    return shares
 
 
 def _check_fields(config: CorpusConfig, fields: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from llm.corpora import CORPORA, CorpusConfig
 from llm.corpora.base import LABEL, Checksum, Record, Unreadable
 from llm.progress import track
 from llm.splits import group_place
-from llm.stages import Stage, StageSpec
+from llm.stages import Stage, StageSpec, run_stage
 
 ROWS = "rows.jsonl"
 QUARANTINE = "quarantine.jsonl.gz"
@@ -89,7 +89,30 @@ def shard_spec(
     )
 
 
-def build_shard(
+def shard_stage(
+    config: CorpusConfig,
+    cleaning: CleaningConfig,
+    *,
+    fields: Sequence[str],
+    salt: str,
+    name: str,
+    root: Path,
+    downloads: Path,
+    checksum: Checksum,
+) -> Stage:
+    """The shard of the part `name`, read and cleaned if it is not there.
+
+    Raises CorpusError, DownloadError and ChecksumError, as the source does.
+    """
+    spec = shard_spec(config, cleaning, fields=fields, salt=salt, checksum=checksum)
+
+    def build(folder: Path) -> dict[str, Any]:
+        return _build(folder, config, cleaning, fields=fields, salt=salt, name=name, downloads=downloads)
+
+    return run_stage(spec, build, root=root)
+
+
+def _build(
     folder: Path,
     config: CorpusConfig,
     cleaning: CleaningConfig,
@@ -99,10 +122,7 @@ def build_shard(
     name: str,
     downloads: Path,
 ) -> dict[str, Any]:
-    """Read and clean a part into `folder`; returns its account, labels and origins.
-
-    Raises CorpusError, DownloadError and ChecksumError, as the source does.
-    """
+    """Read and clean a part into `folder`; returns its account, labels and origins."""
     corpus = CORPORA[config.source]
     items = track(corpus.records(config, downloads=downloads), label=f"reading {name}")
     with quarantine_file(folder / QUARANTINE) as quarantine:

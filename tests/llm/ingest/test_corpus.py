@@ -12,7 +12,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.corpora.local_files import LocalFiles, LocalFilesConfig
 from llm.errors import ConfigError, CorpusError
 from llm.files import read_jsonl, sha256_of
-from llm.ingest.corpus import corpus_stage
+from llm.ingest.corpus import _shares, corpus_stage
 from llm.splits import SPLITS, SplitConfig, split_of
 from llm.stages import Stage
 
@@ -198,3 +198,57 @@ def test_more_files_than_parts_are_read_in_groups(tmp_path: Path, monkeypatch: p
         LocalFiles().content(config, checksum=sha256_of)
     )
     assert ingest(config, tmp_path, fields=("text",)).facts["read"] == 200
+
+
+def large_files(folder: Path, bad: str = "") -> LocalFilesConfig:
+    for number in range(3):
+        rows = [json.dumps({"body": f"Text {number} {i} " + "x" * 900, "topic": f"t{i % 2}"}) for i in range(6000)]
+        (folder / f"{number}.jsonl").write_text("\n".join([*rows, bad]) + "\n", encoding="utf-8")
+    columns = {"text": "body", "label": "topic"}
+    return LocalFilesConfig(format="jsonl", paths=(str(folder / "*.jsonl"),), columns=columns)
+
+
+def test_several_processes_make_the_same_bytes_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = large_files(tmp_path, bad="{")
+    found = []
+    for workers in (1, 2):
+        with caplog.at_level("INFO"):
+            stage = corpus_stage(
+                config,
+                CleaningConfig(),
+                HALVES,
+                fields=("text", "label"),
+                root=tmp_path / f"stages {workers}",
+                downloads=tmp_path,
+                workers=workers,
+            )
+        found.append(stage.manifest["files"])
+    assert found[0] == found[1]
+    shards = {1: [], 2: []}
+    for workers, processes in shards.items():
+        folder = tmp_path / f"stages {workers}" / "shard"
+        processes += sorted(path.name for path in folder.iterdir() if path.is_dir())
+    assert shards[1] == shards[2]
+    assert len(shards[1]) == 3
+
+
+def test_an_error_in_another_process_is_the_error_that_it_is_here(tmp_path: Path) -> None:
+    config = large_files(tmp_path).model_copy(update={"columns": {"text": "nobody", "label": "topic"}})
+    with pytest.raises(CorpusError, match=r"1,000 of 1,000 records are bad.*there is no column 'nobody'"):
+        corpus_stage(
+            config,
+            CleaningConfig(),
+            HALVES,
+            fields=("text", "label"),
+            root=tmp_path / "stages",
+            downloads=tmp_path,
+            workers=2,
+        )
+
+
+def test_parts_are_shared_out_by_size_and_a_little_is_read_here() -> None:
+    mega = 1_000_000
+    sizes = {"a": 30 * mega, "b": 10 * mega, "c": 12 * mega, "d": 1}
+    assert _shares(sizes, list(sizes), most=2) == [["a"], ["c", "b", "d"]]
+    assert _shares(sizes, ["d"], most=2) == [["d"]]
+    assert len(_shares(sizes, ["b", "c"], most=8)) == 2

@@ -1,0 +1,114 @@
+"""Parts of a corpus that are read by several processes at once, each its share of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from llm import errors
+from llm.checksums import ChecksumCache
+from llm.cleaning.config import CleaningConfig
+from llm.corpora import CORPORA, CorpusConfig
+from llm.errors import NightshiftError, StageError
+from llm.files import read_json, write_json
+from llm.ingest.shards import shard_stage
+from llm.processes import last_line, run_child
+from llm.progress import waiting
+
+# A day, which no share of a night's new files should take.
+_LONGEST_S = 86_400.0
+_ERROR = "error.json"
+
+
+def read_parts(
+    config: CorpusConfig,
+    cleaning: CleaningConfig,
+    shares: Sequence[Sequence[str]],
+    *,
+    fields: Sequence[str],
+    salt: str,
+    root: Path,
+    downloads: Path,
+    folder: Path,
+) -> None:
+    """Build the shards of the parts that each of `shares` names, a process a share; `folder` is for their messages.
+
+    Raises the first error of any of them.
+    """
+    jobs = []
+    for number, names in enumerate(shares):
+        job = folder / f"job-{number}"
+        job.mkdir()
+        options = {
+            "config": config.model_dump(mode="json"),
+            "cleaning": cleaning.model_dump(mode="json"),
+            "names": list(names),
+            "fields": list(fields),
+            "salt": salt,
+            "root": str(root.resolve()),
+            "downloads": str(downloads.resolve()),
+        }
+        write_json(job / "job.json", options)
+        jobs.append(job)
+    count = sum(map(len, shares))
+    with waiting(f"reading {count} parts in {len(jobs)} processes"), ThreadPoolExecutor(len(jobs)) as threads:
+        for job, (code, message) in zip(jobs, threads.map(_run, jobs), strict=True):
+            if (job / _ERROR).exists():
+                raise _error(read_json(job / _ERROR))
+            if code != 0:
+                raise StageError(f"reading the corpus failed: {last_line(message)}", remedy="see the message")
+
+
+def _run(job: Path) -> tuple[int, str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    # In the folder of the parent: paths of files are relative to it.
+    command = [sys.executable, "-m", "llm.ingest.workers", str(job.resolve())]
+    return run_child(command, environment=environment, folder=Path.cwd(), longest=_LONGEST_S)
+
+
+def _error(found: Mapping[str, str]) -> NightshiftError:
+    kind: type[NightshiftError] = getattr(errors, found["kind"])
+    return kind(found["problem"], remedy=found["remedy"])
+
+
+def work(job: Path) -> None:
+    """Build the shards that `job/job.json` names; an error of ours becomes `job/error.json`."""
+    options: dict[str, Any] = json.loads((job / "job.json").read_text(encoding="utf-8"))
+    config: CorpusConfig = TypeAdapter(CorpusConfig).validate_python(options["config"])
+    cleaning = CleaningConfig.model_validate(options["cleaning"])
+    root, downloads = Path(options["root"]), Path(options["downloads"])
+    checksums = ChecksumCache(root / "checksums.json")
+    parts = CORPORA[config.source].parts(config)
+    try:
+        for name in options["names"]:
+            shard_stage(
+                parts[name],
+                cleaning,
+                fields=options["fields"],
+                salt=options["salt"],
+                name=name,
+                root=root,
+                downloads=downloads,
+                checksum=checksums.of,
+            )
+    except NightshiftError as error:
+        write_json(job / _ERROR, {"kind": type(error).__name__, "problem": error.problem, "remedy": error.remedy})
+
+
+def main() -> None:
+    """The child process."""
+    parser = argparse.ArgumentParser(prog="python -m llm.ingest.workers", description=__doc__)
+    parser.add_argument("job", type=Path, help="folder with job.json")
+    work(parser.parse_args().job)
+
+
+if __name__ == "__main__":
+    main()
