@@ -6,7 +6,7 @@ what decides about records without reading them again, and `quarantine.jsonl.gz`
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +33,20 @@ _INDEX = "rows.safetensors"
 _STAGE_VERSION = 1
 # Options that only the selection over all shards reads.
 _LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks"}
-# Name and kind of each number that is kept of a row.
-_COLUMNS: dict[str, tuple[str, Any]] = {
-    "record": ("Q", np.uint64),  # hash of all fields
-    "text": ("Q", np.uint64),  # hash of the texts, without case and spacing
-    "group": ("Q", np.uint64),  # hash of the group
-    "place": ("d", np.float64),  # of the group, in [0, 1): see llm.splits
-    "bytes": ("Q", np.uint64),  # of the texts, in UTF-8
-    "label": ("q", np.int64),  # number in the shard's facts, or -1
-    "origin": ("q", np.int64),  # number in the shard's facts
-    "position": ("q", np.int64),  # line, row or number in the origin
-}
+# Each number that is kept of a row: its name, its kind for `struct`, and for numpy.
+_COLUMNS = (
+    ("record", "Q", np.uint64),  # hash of all fields
+    ("text", "Q", np.uint64),  # hash of the texts, without case and spaces
+    ("group", "Q", np.uint64),  # hash of the group
+    ("place", "d", np.float64),  # of the group, in [0, 1): see llm.splits
+    ("bytes", "Q", np.uint64),  # of the texts, in UTF-8
+    ("label", "q", np.int64),  # number in the shard's facts, or -1
+    ("origin", "q", np.int64),  # number in the shard's facts
+    ("position", "q", np.int64),  # line, row or number in the origin
+)
+_NUMBERS = struct.Struct("<" + "".join(kind for _, kind, _ in _COLUMNS))
+_NUMPY = np.dtype([(name, kind) for name, _, kind in _COLUMNS])
+_SPACES = b" \t\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +140,7 @@ def read_index(shards: Sequence[Stage]) -> Index:
     """The indices of all shards, one behind the other."""
     labels: dict[str, int] = {}
     origins: list[str] = []
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name, _, _ in _COLUMNS}
     for shard in shards:
         arrays = safetensors.numpy.load_file(shard.path / _INDEX)
         numbers = [labels.setdefault(label, len(labels)) for label in shard.facts["labels"]]
@@ -146,7 +149,7 @@ def read_index(shards: Sequence[Stage]) -> Index:
         origins.extend(shard.facts["origins"])
         for name, values in arrays.items():
             columns[name].append(values)
-    joined = {name: np.concatenate([*found, np.empty(0, _COLUMNS[name][1])]) for name, found in columns.items()}
+    joined = {name: np.concatenate([*columns[name], np.empty(0, kind)]) for name, _, kind in _COLUMNS}
     return Index(joined, tuple(labels), tuple(origins))
 
 
@@ -167,27 +170,30 @@ def _only(fields: tuple[str, ...], items: Iterable[Record | Unreadable]) -> Iter
 
 
 def _write_rows(records: Iterable[Record], folder: Path, *, salt: str) -> Index:
-    columns: dict[str, Any] = {name: array(code) for name, (code, _) in _COLUMNS.items()}
+    packed = bytearray()
     labels: dict[str, int] = {}
     origins: dict[str, int] = {}
     with (folder / ROWS).open("wb") as file:
         for record in records:
-            file.write(orjson.dumps({"group": record.group, **record.fields}, option=orjson.OPT_APPEND_NEWLINE))
-            label = record.fields.get(LABEL)
-            group = record.group or ""
-            texts = record.texts
-            columns["record"].append(_hash("\0".join(record.fields.values())))
-            columns["text"].append(_hash("\0".join(" ".join(text.casefold().split()) for text in texts)))
-            columns["group"].append(_hash(group))
-            columns["place"].append(group_place(group, salt))
-            columns["bytes"].append(sum(len(text) if text.isascii() else len(text.encode()) for text in texts))
-            columns["label"].append(-1 if label is None else labels.setdefault(label, len(labels)))
-            columns["origin"].append(origins.setdefault(record.origin, len(origins)))
-            columns["position"].append(record.position)
-    arrays = {name: np.array(values, dtype=_COLUMNS[name][1]) for name, values in columns.items()}
+            fields, group = record.fields, record.group or ""
+            file.write(orjson.dumps({"group": group, **fields}, option=orjson.OPT_APPEND_NEWLINE))
+            text = "\0".join(record.texts)
+            label = fields.get(LABEL)
+            packed += _NUMBERS.pack(
+                _hash("\0".join(fields.values()).encode()),
+                _hash(text.casefold().encode().translate(None, _SPACES)),
+                _hash(group.encode()),
+                group_place(group, salt),
+                len(text if text.isascii() else text.encode()) - text.count("\0"),
+                -1 if label is None else labels.setdefault(label, len(labels)),
+                origins.setdefault(record.origin, len(origins)),
+                record.position,
+            )
+    numbers = np.frombuffer(packed, dtype=_NUMPY)
+    arrays = {name: np.ascontiguousarray(numbers[name]) for name, _, _ in _COLUMNS}
     return Index(arrays, tuple(labels), tuple(origins))
 
 
-def _hash(text: str) -> int:
+def _hash(data: bytes) -> int:
     # 64 bits: among ten million different texts, two alike have a chance of three in a million.
-    return xxhash.xxh3_64_intdigest(text.encode())
+    return xxhash.xxh3_64_intdigest(data)
