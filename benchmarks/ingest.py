@@ -1,8 +1,9 @@
-"""From JSON lines to a cleaned, deduplicated, split corpus: ours beside `datasets.map` in the same steps; one JSON line.
+"""From JSON lines to a cleaned, deduplicated, split corpus: ours beside `datasets.map`; one JSON line.
 
-Each run is a process of its own with as many workers; the runs of a round take turns. Both repair encodings (ftfy), line
-ends, control characters, Unicode (NFC) and outer space, drop blank and short texts and exact duplicates, split by a
-hash of the text, and write JSON lines. Ours also keeps an account and a quarantine, and fsyncs and hashes what it writes.
+Each run is a process of its own with as many workers; the runs of a round take turns. Both repair encodings (ftfy),
+line ends, control characters, Unicode (NFC) and outer space, drop blank and short texts and exact duplicates, split by
+a hash of the text, and write JSON lines. Ours also keeps an account and a quarantine, drops what a held-out split has
+in another case or spacing, and fsyncs and hashes what it writes.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Account:
     def unreadable(self, found: Unreadable) -> None:
         """Count and quarantine what is no record."""
         row = {"source": found.origin, "position": found.position, "offset": found.offset}
-        self._note({**row, "step": found.defect, "reason": found.reason, "text": found.text}, bad=True)
+        self._note({**row, "step": found.defect, "reason": found.reason, "text": found.text}, bad=found.bad)
 
     def _note(self, row: Row, *, bad: bool) -> None:
         step = row["step"]

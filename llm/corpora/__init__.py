@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 from llm.corpora.base import Corpus, SourceConfig
+from llm.corpora.hub_dataset import HubDataset
 from llm.corpora.interface_strings import InterfaceStrings
 from llm.corpora.local_files import LocalFiles
 from llm.corpora.plays import Plays
+from llm.corpora.sql_query import SqlQuery
 from llm.corpora.string_languages import StringLanguages
 
 CORPORA: dict[str, Corpus[Any]] = {
@@ -17,6 +19,8 @@ CORPORA: dict[str, Corpus[Any]] = {
     "interface_strings": InterfaceStrings(),
     "string_languages": StringLanguages(),
     "local_files": LocalFiles(),
+    "hub_dataset": HubDataset(),
+    "sql_query": SqlQuery(),
 }
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ class Unreadable:
     """A piece of a source that is no record: which `defect` it has, and the reason in words.
 
     `offset` counts bytes from the start of the (decompressed) file, where the reader knows it; `text` is its beginning.
+    What is not `bad` was never meant to be a record, such as a string that nobody has translated yet.
     """
 
     defect: str
@@ -48,6 +49,7 @@ class Unreadable:
     position: int
     offset: int | None = None
     text: str = ""
+    bad: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,12 @@ class Corpus(Protocol[S_contra]):
 
 def short_hash(text: str) -> str:
     """16 hexadecimal digits that stand for a text: the group of a record that has no other, or a stable order."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256_of_text(text)[:16]
+
+
+def sha256_of_text(text: str) -> str:
+    """Hexadecimal SHA-256 of a text, where it stands for a content."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def decode_utf8(data: bytes, *, where: str) -> str:

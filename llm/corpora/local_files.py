@@ -1,4 +1,4 @@
-"""Your own files: text, JSON lines, CSV, TSV, Parquet, or parallel text; as they are, compressed or in archives."""
+"""Your own files: text, tables and translations in several formats; as they are, compressed or in archives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from llm.corpora.archives import is_archive, open_stream, streams
 from llm.corpora.base import Checksum, Record, SourceConfig, Step, Unreadable, short_hash
 from llm.corpora.formats.base import FormatOptions, OpenFile, Reader
 from llm.corpora.formats.delimited import read_csv, read_tsv
+from llm.corpora.formats.gettext import read_catalogs
 from llm.corpora.formats.json_lines import read_json_lines
 from llm.corpora.formats.parallel import read_parallel
 from llm.corpora.formats.parquet import read_parquet
 from llm.corpora.formats.text import read_text
+from llm.corpora.formats.tmx import read_tmx
 from llm.errors import CorpusError
 
 _READERS: dict[str, Reader] = {
@@ -26,7 +28,10 @@ _READERS: dict[str, Reader] = {
     "csv": read_csv,
     "tsv": read_tsv,
     "parquet": read_parquet,
+    "tmx": read_tmx,
+    "po": read_catalogs,
 }
+_PAIRS = ("parallel", "tmx", "po")
 _TABLES = ("jsonl", "csv", "tsv", "parquet")
 _WITH_HEADER = ("csv", "tsv")
 # Read as they stand, they would be bytes that are no text.
@@ -39,9 +44,9 @@ class LocalFilesConfig(FormatOptions, SourceConfig):
     """Files on this machine."""
 
     source: Literal["local_files"] = "local_files"
-    format: Literal["txt", "jsonl", "csv", "tsv", "parquet", "parallel"] = Field(
+    format: Literal["txt", "jsonl", "csv", "tsv", "parquet", "parallel", "tmx", "po"] = Field(
         description="parallel: line n of a file in `paths` is translated by line n of its file in `target_paths`; "
-        "tsv: tabs part the columns, and quotes mean nothing"
+        "tmx: translation memories; po: gettext catalogs; tsv: tabs part the columns, and quotes mean nothing"
     )
     paths: tuple[str, ...] = Field(
         min_length=1,
@@ -64,8 +69,8 @@ class LocalFilesConfig(FormatOptions, SourceConfig):
             raise ValueError(f"header belongs to the formats {', '.join(_WITH_HEADER)}")
         if self.document != "paragraph" and self.format != "txt":
             raise ValueError("document belongs to the format txt")
-        if self.columns and "text" not in self.columns and "source" not in self.columns:
-            raise ValueError("columns must name the column of the field text, or of source and target")
+        if (self.format == "tmx") != bool(self.languages) or len(self.languages) not in (0, 2):
+            raise ValueError("languages belongs to the format tmx, which needs two, such as [en, de]")
         return self
 
 
@@ -76,8 +81,8 @@ class LocalFiles:
     version: ClassVar[int] = 2
 
     def fields(self, config: LocalFilesConfig) -> tuple[str, ...]:
-        """What `columns` maps; text for txt; source and target for parallel text."""
-        if config.format == "parallel":
+        """What `columns` maps; text for txt; source and target for translations."""
+        if config.format in _PAIRS:
             return ("source", "target")
         return tuple(config.columns) or ("text",)
 

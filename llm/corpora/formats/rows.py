@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm.corpora.base import Record, Unreadable
-from llm.corpora.formats.base import FormatOptions, Item
+from llm.corpora.formats.base import ColumnOptions, Item
 from llm.errors import CorpusError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -23,7 +23,7 @@ class RowError(ValueError):
 
 
 def row_item(
-    row: Mapping[str, Any], options: FormatOptions, *, origin: str, position: int, offset: int | None = None
+    row: Mapping[str, Any], options: ColumnOptions, *, origin: str, position: int, offset: int | None = None
 ) -> Item:
     """The record of a row by column; unreadable where a column is missing or holds no text."""
     try:
@@ -34,12 +34,12 @@ def row_item(
     return Record(group, fields, origin, position)
 
 
-def wanted_columns(options: FormatOptions) -> list[str]:
+def wanted_columns(options: ColumnOptions) -> list[str]:
     """The columns that are read."""
     return [*options.columns.values(), *([] if options.group_column is None else [options.group_column])]
 
 
-def check_columns(present: Sequence[str], options: FormatOptions, *, origin: str) -> None:
+def check_columns(present: Sequence[str], options: ColumnOptions, *, origin: str) -> None:
     """Raises CorpusError when a table whose columns are known beforehand lacks one."""
     for column in wanted_columns(options):
         if column not in present:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA, CorpusConfig
 from llm.corpora.base import SourceConfig
+from llm.corpora.hub_dataset import HubDatasetConfig
 from llm.corpora.interface_strings import InterfaceStringsConfig
 from llm.corpora.local_files import LocalFilesConfig
 from llm.corpora.plays import PlaysConfig
+from llm.corpora.sql_query import SqlQueryConfig
 from llm.corpora.string_languages import StringLanguagesConfig
 from llm.files import read_jsonl, sha256_of
 from llm.ingest.corpus import corpus_stage
@@ -56,11 +60,35 @@ def local_files(make_wheel: Callable, folder: Path) -> SourceConfig:
     return LocalFilesConfig(format="txt", paths=(str(path),))
 
 
+def hub_dataset(make_wheel: Callable, folder: Path) -> SourceConfig:
+    dataset = folder / "dataset"
+    dataset.mkdir()
+    rows = [json.dumps({"text": f"Note {i}.", "tag": f"t{i % 2}"}) for i in range(GROUPS)]
+    (dataset / "train.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return HubDatasetConfig(name=str(dataset), columns={"text": "text", "label": "tag"})
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "notes.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (id INTEGER, body TEXT)")
+        connection.executemany("INSERT INTO notes VALUES (?, ?)", [(i, f"Note {i}.") for i in range(GROUPS)])
+        connection.commit()
+    monkeypatch.setenv("NIGHTSHIFT_SQL_URL", f"sqlite:///{path}")
+
+
+def sql_query(make_wheel: Callable, folder: Path) -> SourceConfig:
+    return SqlQueryConfig(query="SELECT body FROM notes ORDER BY id", columns={"text": "body"})
+
+
 EXAMPLES = {
     "plays": plays,
     "interface_strings": interface_strings,
     "string_languages": string_languages,
     "local_files": local_files,
+    "hub_dataset": hub_dataset,
+    "sql_query": sql_query,
 }
 
 
@@ -107,6 +135,14 @@ def test_every_record_has_a_group_and_exactly_the_fields(config: SourceConfig, d
 def test_reading_twice_gives_the_same_records_in_the_same_order(config: SourceConfig, downloads: Path) -> None:
     corpus = CORPORA[config.source]
     assert list(corpus.records(config, downloads=downloads)) == list(corpus.records(config, downloads=downloads))
+
+
+def test_its_parts_read_together_what_it_reads(config: SourceConfig, downloads: Path) -> None:
+    corpus = CORPORA[config.source]
+    parts = corpus.parts(config)
+    assert corpus.sizes(config).keys() == parts.keys()
+    apart = [record for part in parts.values() for record in corpus.records(part, downloads=downloads)]
+    assert apart == list(corpus.records(config, downloads=downloads))
 
 
 def test_the_origin_states_terms_and_fits_into_json(config: SourceConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,6 +251,102 @@ def test_parallel_lists_of_unequal_length_are_an_error(write) -> None:
         LocalFiles().parts(LocalFilesConfig(format="parallel", **options))
 
 
+TMX = """<?xml version="1.0"?>
+<!DOCTYPE tmx SYSTEM "tmx14.dtd" [<!ENTITY secret SYSTEM "file:///etc/hostname">]>
+<tmx version="1.4"><header srclang="en"/><body>
+<tu><tuv xml:lang="en-US"><seg>Press <bpt i="1"/>OK<ept i="1"/>.</seg></tuv>
+<tuv xml:lang="DE"><seg>OK drücken.</seg></tuv></tu>
+<tu><tuv xml:lang="en"><seg>Only here</seg></tuv><tuv xml:lang="fr"><seg>Seulement</seg></tuv></tu>
+<tu><tuv lang="en"><seg>Tea &amp; &secret;cake</seg></tuv><tuv lang="de"><seg>Tee und Kuchen</seg></tuv></tu>
+</body></tmx>"""
+
+
+def test_units_of_a_translation_memory_become_pairs(write) -> None:
+    options = {"format": "tmx", "paths": (write("a.tmx", TMX),), "languages": ("en", "de")}
+    pairs = [item.fields for item in read_all(**options) if isinstance(item, Record)]
+    assert pairs == [
+        {"source": "Press OK.", "target": "OK drücken."},
+        {"source": "Tea & &secret;cake", "target": "Tee und Kuchen"},
+    ]
+    (found,) = (item for item in read_all(**options) if isinstance(item, Unreadable))
+    assert (found.defect, found.position, found.bad) == ("no_translation", 2, False)
+
+
+def test_a_translation_memory_that_breaks_off_is_an_error_with_the_line(write) -> None:
+    path = write("a.tmx", TMX[:300])
+    with pytest.raises(CorpusError, match=r"a\.tmx: not readable as tmx .*line \d"):
+        read(format="tmx", paths=(path,), languages=("en", "de"))
+
+
+CATALOG = """msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+
+msgid "Open"
+msgstr "Öffnen"
+
+#, fuzzy
+msgid "Close"
+msgstr "Schluss"
+
+msgid "Later"
+msgstr ""
+
+msgid "%d file"
+msgid_plural "%d files"
+msgstr[0] "%d Datei"
+msgstr[1] "%d Dateien"
+
+#~ msgid "Gone"
+#~ msgstr "Weg"
+"""
+
+
+def test_entries_of_a_catalog_become_pairs_and_what_is_not_translated_does_not(write) -> None:
+    options = {"format": "po", "paths": (write("de.po", CATALOG),)}
+    items = read_all(**options)
+    assert [tuple(item.fields.values()) for item in items if isinstance(item, Record)] == [
+        ("Open", "Öffnen"),
+        ("%d file", "%d Datei"),
+        ("%d files", "%d Dateien"),
+    ]
+    rest = [item for item in items if isinstance(item, Unreadable)]
+    assert [item.defect for item in rest] == ["fuzzy", "no_translation", "obsolete"]
+    assert not any(item.bad for item in rest)
+
+
+def test_a_file_that_is_no_catalog_is_an_error(write) -> None:
+    with pytest.raises(CorpusError, match=r"a\.po: not readable as po"):
+        read(format="po", paths=(write("a.po", 'msgid "Open\nnonsense here\n'),))
+
+
+@pytest.mark.parametrize("name", ["a.txt.bz2", "a.7z", "a.csv.xz"])
+def test_what_is_packed_in_another_way_is_refused(write, name: str) -> None:
+    with pytest.raises(CorpusError, match=r"is not read") as caught:
+        read(format="txt", paths=(write(name, "x"),))
+    assert ".gz" in caught.value.remedy
+
+
+def test_the_files_of_an_archive_are_read_one_after_another(write, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one/a.txt", "One.\n\nTwo.\n")
+        archive.writestr("b.txt", "Three.\n")
+    records = read(format="txt", paths=(str(tmp_path / "a.zip"),))
+    assert [record.fields["text"] for record in records] == ["One.", "Two.", "Three."]
+    assert [(Path(record.origin).name, record.position) for record in records] == [
+        ("a.txt", 1),
+        ("a.txt", 3),
+        ("a.zip: b.txt", 1),
+    ]
+
+
+def test_parquet_is_read_out_of_an_archive_too(tmp_path: Path) -> None:
+    as_parquet(ROWS, tmp_path / "rows.parquet")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "rows.parquet", "rows.parquet")
+    records = read(format="parquet", paths=(str(tmp_path / "a.zip"),), columns=TOPICS)
+    assert [record.fields["text"] for record in records] == [row["body"] for row in ROWS]
+
+
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     for pattern in ("none.txt", "none/*.txt"):
         config = LocalFilesConfig(format="txt", paths=(str(tmp_path / pattern),))
@@ -338,6 +435,9 @@ def test_the_content_changes_with_a_file(write) -> None:
         ({"format": "parallel"}, "target_paths belongs to"),
         ({"format": "txt", "target_paths": ("b",)}, "target_paths belongs to"),
         ({"format": "txt", "group_column": "a"}, "group_column belongs to"),
+        ({"format": "tmx"}, "languages belongs to"),
+        ({"format": "tmx", "languages": ("en",)}, "languages belongs to"),
+        ({"format": "txt", "languages": ("en", "de")}, "languages belongs to"),
         ({"format": "csv", "columns": {"text": "a"}, "document": "line"}, "document belongs to"),
         ({"format": "jsonl", "columns": {"text": "a"}, "header": False}, "header belongs to"),
     ],
