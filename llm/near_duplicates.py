@@ -7,52 +7,53 @@ the share of their shingles that both have (Jaccard), and the share of equal num
 
 from __future__ import annotations
 
-import re
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 # A copy with 10 % of its words changed keeps 0.9^k of its shingles of k words, so its similarity is 0.82, 0.68 and 0.57
-# for k = 1, 2 and 3 (0.65 to 0.70 for k = 2 and 30 to 300 words). Single words are shared by texts that have nothing to
-# do with each other; pairs hardly are.
+# for k = 1, 2 and 3. Single words are shared by texts that have nothing to do with each other; pairs hardly are.
 _WORDS_IN_SHINGLE = 2
 # A Chinese or Japanese word has about 1.7 characters, a Thai, Lao, Khmer or Burmese one 4 to 5: in shingles of 3 and 5
 # characters a change of 10 % costs as much as in pairs of words.
-_CHARACTERS_IN_SHINGLE = 3
-_LETTERS_IN_SHINGLE = 5
+_CHARACTERS_IN_SHINGLE, _LETTERS_IN_SHINGLE = 3, 5
 # In fewer words than this, 10 % is not one word: "Open the door" and "Close the door" are different texts.
 _FEWEST_WORDS = 10
 # So many letters in so few words are an unlisted script without spaces, or an encoding.
 _LONG_WITHOUT_WORDS = 100
+# Of a longer text the beginning stands for it, so that one text cannot fill the memory.
+_LONGEST = 1 << 20
 
-# Of an estimate from 96 numbers the standard deviation at 0.66 is 0.05: 0.5 is three of them below an edited copy, and
-# ten above unrelated texts. Bands of 4 make 24: two texts meet in at least one with probability 1 - (1 - s^4)^24, which
-# is 0.992 at a similarity of 0.65, 0.79 at 0.5 and 0.00004 at 0.035 (Leskovec, Rajaraman, Ullman, Mining of Massive
-# Datasets, 3.4.2). Bands of 3 would need fewer numbers, but make 30 times as many candidates of unrelated texts.
-THRESHOLD = 0.5
+# Bands of 4 make 24 of 96 numbers: two texts meet in at least one with probability 1 - (1 - s^4)^24, which is 0.99 at a
+# similarity s of 0.65, 0.63 at 0.45 and 0.00004 at 0.035, where unrelated texts are (Leskovec, Rajaraman, Ullman,
+# Mining of Massive Datasets, 3.4.2). Bands of 3 would need fewer numbers, but make some 30 times as many candidates of
+# unrelated texts. The standard deviation of an estimate is below 0.05: 0.45 is four of them below an edited copy.
+THRESHOLD = 0.45
 PERMUTATIONS = 96
+_BAND = 4
 _SEED = 1997
 
-# Members of a run of equal bands that the others are compared with, so that a run costs no more than it has members.
+# Members of a run of equal bands that the others are compared with, so that its cost grows with its length alone.
 _LEADERS = 8
-_TEXTS_AT_ONCE = 1024
-_RECORDS_AT_ONCE = 1 << 18
-_PAIRS_AT_ONCE = 1 << 14
+_CHARACTERS_AT_ONCE, _RECORDS_AT_ONCE, _PAIRS_AT_ONCE = 1 << 18, 1 << 18, 1 << 14
 
-_HAN_AND_KANA = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_THAI_TO_KHMER = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_CHARACTER = re.compile(f"[{_HAN_AND_KANA}]")
-_UNSPACED = re.compile(f"[{_HAN_AND_KANA}{_THAI_TO_KHMER}]")
-_ASCII_WORDS = {code: " " for code in range(128) if not chr(code).isalnum()}
+# Kinds of characters.
+_OTHER, _LETTER, _UNSPACED, _CHARACTER = range(4)
+_THAI_TO_KHMER = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
+_HAN_AND_KANA = ((0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF))
+_LAST_CODE = 0x20000
+# Any odd number whose bits look random will do; this one is 2^64 divided by the golden ratio.
+_BASE = 0x9E3779B97F4A7C15
 
+Hashes = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
 Signatures = NDArray[np.uint16]
 
 
@@ -65,17 +66,13 @@ def signatures(texts: Sequence[str]) -> Signatures:
     Of each number the low 16 bits are kept, which adds 2^-16 to an estimate (Li and Koenig 2010, "b-bit minwise
     hashing") and halves the file; four of them are a band's key as they stand.
     """
-    hashes = _Hashes()
-    rows = [
-        _sketches([_units(text) for text in texts[start : start + _TEXTS_AT_ONCE]], hashes)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE)
-    ]
+    rows = [_sketches(batch) for batch in _batches(texts)]
     return np.concatenate(rows) if rows else np.empty((0, PERMUTATIONS), dtype=np.uint16)
 
 
 def estimated_similarity(a: Signatures, b: Signatures) -> NDArray[np.float64]:
     """(..., P) and (..., P) -> (...): estimated share of common shingles, from 0 to 1."""
-    return np.count_nonzero(a == b, axis=-1) / np.float64(a.shape[-1])
+    return np.asarray(np.mean(a == b, axis=-1), dtype=np.float64)
 
 
 class SignatureFile:
@@ -89,13 +86,8 @@ class SignatureFile:
     def __enter__(self) -> SignatureFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
-
-    def __len__(self) -> int:
-        return self._records
 
     def append(self, values: Signatures) -> None:
         """Put (n, PERMUTATIONS) signatures behind those that are there."""
@@ -112,7 +104,7 @@ class SignatureFile:
         return np.memmap(self._file, dtype=np.uint16, mode="r", shape=(self._records, PERMUTATIONS))
 
 
-def clusters(signatures: Signatures, *, threshold: float) -> NDArray[np.int64]:
+def clusters(signatures: Signatures, *, threshold: float) -> Numbers:
     """(N, P) signatures -> (N,) the number of the first record of each one's cluster: its own where it is alone.
 
     Records that agree in a band of four numbers are compared, and joined where their estimated similarity is at least
@@ -121,100 +113,146 @@ def clusters(signatures: Signatures, *, threshold: float) -> NDArray[np.int64]:
 
     Raises ValueError unless P is a multiple of 4 and the threshold above 0 and at most 1.
     """
-    records, width = signatures.shape
-    if signatures.dtype != np.uint16 or width % 4:
-        raise ValueError(f"signatures are uint16 and a multiple of 4 a row, not {signatures.dtype} ({width},)")
+    if signatures.dtype != np.uint16 or signatures.shape[1] % _BAND:
+        raise ValueError(f"a signature is a multiple of {_BAND} uint16, not {signatures.shape[1]} {signatures.dtype}")
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"threshold = {threshold}: a similarity is above 0 and at most 1")
-    values = np.asarray(signatures)
-    keys = np.ascontiguousarray(values).view(np.uint64)
-    first = np.arange(records, dtype=np.int64)
-    for band in range(width // 4):
-        for members, runs in _runs(keys[:, band]):
-            _join(first, members, runs=runs, signatures=values, least=threshold * width)
-    for start in range(0, records, _RECORDS_AT_ONCE):
-        _roots(first, np.arange(start, min(start + _RECORDS_AT_ONCE, records)))
-    return first
+    values = np.ascontiguousarray(signatures)
+    bands = values.view(np.uint64)
+    found = _Clusters(values, threshold)
+    for band in range(bands.shape[1]):
+        for members, runs in _runs(bands[:, band]):
+            found.join(members, runs)
+    for start in range(0, len(values), _RECORDS_AT_ONCE):
+        found.roots(np.arange(start, min(start + _RECORDS_AT_ONCE, len(values))))
+    return found.first
 
 
-def _units(text: str) -> tuple[list[str], int]:
-    """What a text is made of, and how many of them are a shingle."""
-    words = _words(text)
-    letters = "".join(words)
-    if not letters.isascii() and 2 * len(_UNSPACED.findall(letters)) > len(letters):
-        chinese = 2 * len(_CHARACTER.findall(letters)) > len(letters)
-        units, size = list(letters), _CHARACTERS_IN_SHINGLE if chinese else _LETTERS_IN_SHINGLE
-    elif len(words) < _FEWEST_WORDS and len(letters) >= _LONG_WITHOUT_WORDS:
-        units, size = list(letters), _LETTERS_IN_SHINGLE
-    else:
-        units, size = words, _WORDS_IN_SHINGLE
-    # A change spoils as many shingles as there are units in one, so a word is about one unit less than that.
-    if len(units) < _FEWEST_WORDS * (size - 1):
-        return [" ".join(words or text.split())], 1
-    return units, size
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts as they are compared, so many at a time that the arrays of a batch stay small."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        start = text[:_LONGEST]
+        batch.append((start if start.isascii() else unicodedata.normalize("NFKC", start)).lower()[:_LONGEST])
+        characters += len(batch[-1])
+        if characters >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
-def _words(text: str) -> list[str]:
-    if text.isascii():
-        return text.lower().translate(_ASCII_WORDS).split()
-    return _word_pattern().findall(unicodedata.normalize("NFKC", text).lower().replace("_", " "))
+def _sketches(texts: list[str]) -> Signatures:
+    """(n, PERMUTATIONS) signatures; MinHash as in Dahlgaard, Knudsen, Thorup 2017, "Fast Similarity Sketching"."""
+    from rensa import RMinHash  # type: ignore[import-untyped]
 
-
-@cache
-def _word_pattern() -> re.Pattern[str]:
-    # \w leaves out the vowel signs of Hindi, Thai and others, and would cut their words in pieces.
-    marks = (chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)).startswith("M"))
-    return re.compile(rf"[\w{''.join(marks)}]+")
-
-
-class _Hashes(dict[str, int]):
-    """64-bit hashes of words, each computed once: most words of a text are common ones."""
-
-    def __missing__(self, word: str) -> int:
-        import xxhash
-
-        value = self[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
-        return value
-
-
-def _sketches(texts: list[tuple[list[str], int]], hashes: _Hashes) -> Signatures:
-    """(n, PERMUTATIONS) signatures of texts in units; MinHash as in Dahlgaard et al. 2017, Fast Similarity Sketching."""
-    from rensa import RMinHash
-
-    shingles, offsets = _shingles(texts, hashes)
+    shingles, offsets = _shingles(*_units(texts))
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets, PERMUTATIONS, _SEED)
-    # The matrix has no buffer; through numbers of Python, fromiter is three times as fast as array.
-    numbers = chain.from_iterable(matrix.to_rows())
-    values = np.fromiter(numbers, dtype=np.uint32, count=len(texts) * PERMUTATIONS)
+    # The matrix has no buffer; through Python's numbers, fromiter is three times as fast as array.
+    values = np.fromiter(chain.from_iterable(matrix.to_rows()), dtype=np.uint32, count=len(texts) * PERMUTATIONS)
     # The high bits are not uniform (they tell in which round a number was found), the low ones are.
     return values.reshape(len(texts), PERMUTATIONS).astype(np.uint16)
 
 
-def _shingles(texts: list[tuple[list[str], int]], hashes: _Hashes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Hashes of all shingles, one text after another, and (n + 1,) where each text's begin."""
-    lengths = np.array([len(units) for units, _ in texts])
-    sizes = np.array([size for _, size in texts])
-    units = chain.from_iterable(units for units, _ in texts)
-    hashed = np.fromiter(map(hashes.__getitem__, units), dtype=np.uint64, count=lengths.sum())
-    size = np.repeat(sizes, lengths)
-    mixed = hashed.copy()
+def _units(texts: list[str]) -> tuple[Hashes, Numbers, Numbers]:
+    """What n texts are made of, words or characters: the hash of each; (n,) how many, and how many are a shingle."""
+    # A separator ends each text, so that no word goes from one to the next.
+    codes, kinds = _codes("\n".join([*texts, ""]))
+    lengths = np.array([len(text) + 1 for text in texts])
+    starts = np.cumsum(lengths) - lengths
+    letter = kinds >= _LETTER
+    letters = _counts(letter, starts)
+    if not letters.all():
+        # Without a letter or digit, a text is its other characters: "***" is not "---".
+        letter |= np.repeat(letters == 0, lengths) & (codes > ord(" "))
+        letters = _counts(letter, starts)
+    begins = letter & ~np.append(False, letter[:-1])
+    words = _counts(begins, starts)
+    unspaced, chinese = (2 * _counts(kinds >= kind, starts) > letters for kind in (_UNSPACED, _CHARACTER))
+    by_character = unspaced | ((words < _FEWEST_WORDS) & (letters >= _LONG_WITHOUT_WORDS))
+    begins |= letter & np.repeat(by_character, lengths)
+    ends = letter & np.append(~letter[1:] | begins[1:], True)
+
+    counts = np.where(by_character, letters, words)
+    characters = np.where(chinese, _CHARACTERS_IN_SHINGLE, _LETTERS_IN_SHINGLE)
+    sizes = np.where(by_character, characters, _WORDS_IN_SHINGLE)
+    # A change spoils as many shingles as there are units in one, so a word is worth one unit less than that.
+    few = counts < _FEWEST_WORDS * (sizes - 1)
+    hashes = _hashes(codes, np.flatnonzero(begins), np.flatnonzero(ends) + 1)
+    return hashes, counts, np.where(few, np.maximum(counts, 1), sizes)
+
+
+def _codes(text: str) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """The code points of a text, and the kind of each."""
+    if text.isascii():
+        encoded = text.encode("ascii")
+        kinds = encoded.translate(_kinds()[:256].tobytes())
+        return np.frombuffer(encoded, dtype=np.uint8), np.frombuffer(kinds, dtype=np.uint8)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return codes, _kinds()[np.minimum(codes, _LAST_CODE)]
+
+
+def _counts(flags: NDArray[np.bool_], starts: Numbers) -> Numbers:
+    """How many of the flags are set in each piece that begins at `starts`."""
+    places = np.flatnonzero(flags)
+    return np.diff(np.searchsorted(places, starts), append=len(places))
+
+
+def _hashes(codes: NDArray[Any], begins: Numbers, ends: Numbers) -> Hashes:
+    """Hashes of pieces of a text, none of which overlap: polynomials modulo 2^64, as differences of a running sum."""
+    powers, inverses = (_powers(base, 1 << len(codes).bit_length()) for base in (_BASE, pow(_BASE, -1, 1 << 64)))
+    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
+    np.cumsum(codes * powers[: len(codes)], out=sums[1:])
+    return _mixed((sums[ends] - sums[begins]) * inverses[begins])
+
+
+@cache
+def _powers(base: int, count: int) -> Hashes:
+    """The first powers of a number modulo 2^64."""
+    powers = np.full(count, base, dtype=np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers)
+
+
+@cache
+def _kinds() -> NDArray[np.uint8]:
+    """The kind of each code point up to `_LAST_CODE`; those behind it are rare characters of Chinese."""
+    kinds = np.full(_LAST_CODE + 1, _OTHER, dtype=np.uint8)
+    for code in range(_LAST_CODE):
+        # Marks: without its vowel signs, a word of Hindi falls in pieces.
+        if chr(code).isalnum() or unicodedata.category(chr(code)).startswith("M"):
+            kinds[code] = _LETTER
+    for kind, ranges in ((_UNSPACED, _THAI_TO_KHMER), (_CHARACTER, _HAN_AND_KANA)):
+        for low, high in ranges:
+            piece = kinds[low : high + 1]
+            piece[piece == _LETTER] = kind
+    kinds[_LAST_CODE] = _CHARACTER
+    return kinds
+
+
+def _shingles(hashes: Hashes, counts: Numbers, sizes: Numbers) -> tuple[Hashes, Hashes]:
+    """Hashes of all shingles of n texts, one text after another, and (n + 1,) where each text's begin."""
+    size = np.repeat(sizes, counts)
+    # Of the last units of a text there is no shingle that begins with them.
+    begins = np.flatnonzero(np.arange(len(hashes)) + size <= np.repeat(np.cumsum(counts), counts))
+    shingles, size = hashes[begins], size[begins]
+    growing = np.arange(len(begins))
     for ahead in range(1, sizes.max()):
-        longer = np.flatnonzero(size[:-ahead] > ahead)
-        mixed[longer] = _mixed(mixed[longer]) + hashed[longer + ahead]
-    ends = np.cumsum(lengths)
-    whole = np.arange(len(hashed)) + size <= np.repeat(ends, lengths)
-    offsets = np.concatenate([[0], np.cumsum(lengths - sizes + 1)])
-    return _mixed(mixed[whole]), offsets.astype(np.uint64)
+        growing = growing[size[growing] > ahead]
+        shingles[growing] = _mixed(shingles[growing]) + hashes[begins[growing] + ahead]
+    offsets = np.append(0, np.cumsum(counts - sizes + 1))
+    return _mixed(shingles), offsets.astype(np.uint64)
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mixed(values: Hashes) -> Hashes:
     """Every bit of a number spread over all of it (the finalizer of SplitMix64: Steele, Lea, Flood 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
-def _runs(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+def _runs(keys: Hashes) -> Iterator[tuple[Numbers, NDArray[Any]]]:
     """Records whose keys are equal, run by run and in order, in pieces: their numbers, and a number for each's run.
 
     A run that goes through several pieces has its first record in each of them.
@@ -238,57 +276,47 @@ def _runs(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray
         yield (piece[shared] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64), run[shared]
 
 
-def _join(
-    first: NDArray[np.int64],
-    members: NDArray[np.int64],
-    *,
-    runs: NDArray[Any],
-    signatures: Signatures,
-    least: float,
-) -> None:
-    """Join the members of each run that agree in at least `least` numbers with a leader of it.
+class _Clusters:
+    """Trees of records: `first` holds an earlier record of each one's cluster, or itself."""
 
-    The first member leads; what is not similar to it is led by the first of what is left, and so on.
-    """
-    for _ in range(_LEADERS):
-        if len(members) < 2:
-            return
-        leads = np.append(True, runs[1:] != runs[:-1])
-        leaders = members[leads][np.cumsum(leads) - 1]
-        members, runs, leaders = members[~leads], runs[~leads], leaders[~leads]
-        apart = np.flatnonzero(_roots(first, members) != _roots(first, leaders))
-        similar = np.concatenate([np.empty(0, dtype=np.bool_), *_agree(signatures, members[apart], leaders[apart], least)])
-        _unite(first, members[apart[similar]], leaders[apart[similar]])
-        left = apart[~similar]
-        members, runs = members[left], runs[left]
+    def __init__(self, signatures: Signatures, threshold: float) -> None:
+        self.first = np.arange(len(signatures), dtype=np.int64)
+        self._signatures = signatures
+        self._threshold = threshold
 
+    def join(self, members: Numbers, runs: NDArray[Any]) -> None:
+        """Join the members of each run that are similar to a leader of it.
 
-def _agree(
-    signatures: Signatures, a: NDArray[np.int64], b: NDArray[np.int64], least: float
-) -> Iterator[NDArray[np.bool_]]:
-    for start in range(0, len(a), _PAIRS_AT_ONCE):
-        pairs = slice(start, start + _PAIRS_AT_ONCE)
-        yield np.count_nonzero(signatures[a[pairs]] == signatures[b[pairs]], axis=1) >= least
+        The first member leads; what is not similar to it is led by the first of what is left, and so on.
+        """
+        for _ in range(_LEADERS):
+            if len(members) < 2:
+                return
+            leads = np.append(True, runs[1:] != runs[:-1])
+            leaders = members[leads][np.cumsum(leads) - 1]
+            members, runs, leaders = members[~leads], runs[~leads], leaders[~leads]
+            apart = np.flatnonzero(self.roots(members) != self.roots(leaders))
+            similar = np.zeros(len(apart), dtype=np.bool_)
+            for start in range(0, len(apart), _PAIRS_AT_ONCE):
+                pairs = apart[start : start + _PAIRS_AT_ONCE]
+                shares = estimated_similarity(self._signatures[members[pairs]], self._signatures[leaders[pairs]])
+                similar[start : start + len(pairs)] = shares >= self._threshold
+            self._unite(members[apart[similar]], leaders[apart[similar]])
+            members, runs = members[apart[~similar]], runs[apart[~similar]]
 
+    def roots(self, records: Numbers) -> Numbers:
+        """The first record of each one's cluster; the way there is one step from now on."""
+        found = self.first[records]
+        while not np.array_equal(further := self.first[found], found):
+            found = further
+        self.first[records] = found
+        return found
 
-def _roots(first: NDArray[np.int64], records: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first record of each one's cluster; the way there is one step from now on."""
-    found = first[records]
-    while True:
-        further = first[found]
-        if np.array_equal(further, found):
-            break
-        found = further
-    first[records] = found
-    return found
-
-
-def _unite(first: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
-    """Make one cluster of those of `a[i]` and `b[i]`, for every i; its lowest number stands for it."""
-    while len(a):
-        roots_a, roots_b = _roots(first, a), _roots(first, b)
-        low, high = np.minimum(roots_a, roots_b), np.maximum(roots_a, roots_b)
-        apart = low != high
-        a, b = low[apart], high[apart]
-        # A root may be hooked to several lower ones: it takes the lowest, and the next turn joins the others to that.
-        np.minimum.at(first, b, a)
+    def _unite(self, a: Numbers, b: Numbers) -> None:
+        """Make one cluster of those of `a[i]` and `b[i]`, for every i; its lowest number stands for it."""
+        while len(a):
+            roots_a, roots_b = self.roots(a), self.roots(b)
+            low, high = np.minimum(roots_a, roots_b), np.maximum(roots_a, roots_b)
+            a, b = low[low != high], high[low != high]
+            # A root that meets several lower ones takes the lowest; the next turn joins the others to that.
+            np.minimum.at(self.first, b, a)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from llm.cleaning.quality import QUALITY_CHECKS
 from llm.cleaning.redaction import REDACTIONS
 from llm.config import Config
+from llm.near_duplicates import THRESHOLD
 
 # Fewer tell too little of a language.
 JUDGED_LETTERS = 20
@@ -53,6 +54,13 @@ class CleaningConfig(Config):
     )
     maximum_conflicting_share: float = Field(
         0.2, ge=0.0, le=1.0, description="classification: share of records whose text has another label elsewhere"
+    )
+    near_duplicates: float | None = Field(
+        None,
+        ge=THRESHOLD,
+        le=1.0,
+        description="of texts that have so great a share of their word pairs in common, one stays: of an edited copy "
+        "with 10 % other words it is about 0.65, so 0.5 finds it; none: all stay",
     )
     leaks: Literal["remove", "refuse"] = Field(
         "remove", description="a text that is in the test split too: remove it from training, or refuse the corpus"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from contextlib import closing
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from llm.corpora import CORPORA
@@ -13,6 +13,7 @@ from llm.corpora.base import Unreadable
 from llm.corpora.formats.base import OpenFile
 from llm.corpora.formats.lines import lines
 from llm.corpora.local_files import find_files, open_files
+from llm.corpora.remote import RemoteAccess, is_remote, shown
 from llm.errors import CorpusError
 
 _FORMATS = {
@@ -43,7 +44,10 @@ def guess_options(source: str) -> dict[str, Any]:
     """
     if source in CORPORA and source != "local_files":
         return {"source": source}
-    with closing(open_files(find_files([source]))) as files:
+    access = RemoteAccess()
+    if is_remote(source):
+        return _guess_remote(source)
+    with closing(open_files(find_files([source], access), access=access, downloads=Path())) as files:
         file = next(files)
         kind = _FORMATS.get(_ending(file.name))
         if kind is None:
@@ -53,6 +57,17 @@ def guess_options(source: str) -> dict[str, Any]:
             )
         options: dict[str, Any] = {"source": "local_files", "format": kind, "paths": [source]}
         return options if kind == "txt" else {**options, "columns": _usual_columns(_columns(kind, file), file.name)}
+
+
+def _guess_remote(source: str) -> dict[str, Any]:
+    """By the name alone: what is remote is downloaded when it is asked for, and not to look."""
+    kind = _FORMATS.get(_ending(shown(source)))
+    if kind != "txt":
+        raise CorpusError(
+            f"{shown(source)}: is remote, and its format and columns are not guessed",
+            remedy="say them: --set corpus.format=jsonl --set 'corpus.columns={text: COLUMN}'",
+        )
+    return {"source": "local_files", "format": kind, "paths": [source]}
 
 
 def _ending(name: str) -> str:

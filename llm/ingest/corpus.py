@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA, CorpusConfig
 from llm.errors import ConfigError, CorpusError
 from llm.ingest.selection import REASONS, STEPS, Selection, select
-from llm.ingest.shards import QUARANTINE, Index, read_index, read_rows, shard_spec, shard_stage
+from llm.ingest.shards import QUARANTINE, Index, joined_signatures, read_index, read_rows, shard_spec, shard_stage
 from llm.ingest.workers import read_parts
 from llm.splits import SPLITS, SplitConfig
 from llm.stages import MANIFEST, Stage, StageSpec, run_stage
@@ -132,8 +133,9 @@ def _join(
     """Choose among the records of all shards, write the splits and the quarantine; returns the facts."""
     account = _total([shard.facts for shard in shards])
     _check_account(account, cleaning, source=source, files=files)
-    index = read_index(shards)
-    selection = select(index, cleaning, splits)
+    with joined_signatures(shards, folder) as signatures:
+        index = replace(read_index(shards), signatures=signatures)
+        selection = select(index, cleaning, splits)
     _write(shards, index, selection, folder)
     account["kept"] = int(selection.kept.sum())
     account["dropped"] |= {name: int((selection.step == number).sum()) for number, name in enumerate(STEPS)}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llm.cleaning.config import CleaningConfig
 from llm.errors import CorpusError
 from llm.ingest.shards import Index
+from llm.near_duplicates import clusters
 from llm.splits import SPLITS, SplitConfig, splits_of
 
 # Examples that an error names.
@@ -95,6 +96,20 @@ def _conflicting_label(index: Index, cleaning: CleaningConfig, selection: Select
     selection.drop("conflicting_label", found, others)
 
 
+def _near_duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
+    """Much of the text is that of another record: of such a cluster, the record that is held out most stays."""
+    if cleaning.near_duplicates is None or index.signatures is None:
+        return
+    rows = np.flatnonzero(selection.kept)
+    cluster = clusters(index.signatures, threshold=cleaning.near_duplicates)[rows]
+    # By cluster, then the split furthest from training, then the order of reading. A text of yesterday's test split
+    # stays there when tomorrow's corpus brings a copy of it that would be in train.
+    order = np.lexsort((rows, -selection.split[rows].astype(np.int64), cluster))
+    leads = np.append(True, cluster[order][1:] != cluster[order][:-1])[: order.size]
+    leaders = rows[order][leads][np.cumsum(leads) - 1]
+    selection.drop("near_duplicate", rows[order][~leads], leaders[~leads])
+
+
 def _over_maximum(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
     """Not among the `maximum_records` whose hash is smallest."""
     rows = np.flatnonzero(selection.kept)
@@ -129,12 +144,14 @@ def _leaked(index: Index, cleaning: CleaningConfig, selection: Selection) -> Non
 STEPS: dict[str, Callable[[Index, CleaningConfig, Selection], None]] = {
     "duplicate": _duplicate,
     "conflicting_label": _conflicting_label,
+    "near_duplicate": _near_duplicate,
     "over_maximum": _over_maximum,
     "leaked": _leaked,
 }
 REASONS = {
     "duplicate": "the same as {other}",
     "conflicting_label": "has another label in {other}",
+    "near_duplicate": "nearly the same as {other}",
     "over_maximum": "not among the cleaning.maximum_records that were drawn",
     "leaked": "the text of {other}, which is held out",
 }

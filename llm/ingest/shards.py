@@ -1,14 +1,17 @@
 """One part of a source, such as a file, read and cleaned by itself: a nightly run does so for what is new or changed.
 
 A shard is a stage folder: `rows.jsonl` with a line for each record as the corpus will hold it, `rows.safetensors` with
-what decides about records without reading them again, and `quarantine.jsonl.gz`. N: records of the shard.
+what decides about records without reading them again, `signatures.u16` with a MinHash signature of each where near
+duplicates are looked for, and `quarantine.jsonl.gz`. N: records of the shard.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.cleaning.pipeline import clean
 from llm.corpora import CORPORA, CorpusConfig
 from llm.corpora.base import LABEL, Checksum, Record, Unreadable
+from llm.near_duplicates import PERMUTATIONS, SignatureFile, Signatures, signatures
 from llm.progress import track
 from llm.splits import group_place
 from llm.stages import Stage, StageSpec, run_stage
@@ -30,9 +34,12 @@ from llm.stages import Stage, StageSpec, run_stage
 ROWS = "rows.jsonl"
 QUARANTINE = "quarantine.jsonl.gz"
 _INDEX = "rows.safetensors"
+_SIGNATURES = "signatures.u16"
+# Texts whose signatures are computed at once.
+_BATCH = 1_000
 _STAGE_VERSION = 1
 # Options that only the selection over all shards reads.
-_LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks"}
+_LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks", "near_duplicates"}
 # Each number that is kept of a row: its name, its kind for `struct`, and for numpy.
 _COLUMNS = (
     ("record", "Q", np.uint64),  # hash of all fields
@@ -56,6 +63,7 @@ class Index:
     arrays: Mapping[str, NDArray[Any]]
     labels: tuple[str, ...]
     origins: tuple[str, ...]
+    signatures: Signatures | None = None
 
     def __len__(self) -> int:
         return len(self.arrays["record"])
@@ -85,6 +93,7 @@ def shard_spec(
             "corpus": config.model_dump(mode="json"),
             "reader": corpus.version,
             "cleaning": cleaning.model_dump(mode="json", exclude=_LATER),
+            "signatures": cleaning.near_duplicates is not None,
             "fields": list(fields),
             "salt": salt,
         },
@@ -131,7 +140,8 @@ def _build(
     with quarantine_file(folder / QUARANTINE) as quarantine:
         account = Account(quarantine)
         kept = clean(_only(tuple(fields), items), cleaning, steps=corpus.steps(config), account=account)
-        index = _write_rows(kept, folder, salt=salt)
+        with _signed(kept, folder, wanted=cleaning.near_duplicates is not None) as records:
+            index = _write_rows(records, folder, salt=salt)
     safetensors.numpy.save_file(dict(index.arrays), folder / _INDEX)
     return {**account.facts, "labels": list(index.labels), "origins": list(index.origins)}
 
@@ -153,6 +163,19 @@ def read_index(shards: Sequence[Stage]) -> Index:
     return Index(joined, tuple(labels), tuple(origins))
 
 
+@contextmanager
+def joined_signatures(shards: Sequence[Stage], folder: Path) -> Iterator[Signatures | None]:
+    """(N, PERMUTATIONS) signatures of all shards on disk, in `folder` while they are used; None: they have none."""
+    if not all((shard.path / _SIGNATURES).exists() for shard in shards):
+        yield None
+        return
+    with SignatureFile(folder) as file:
+        for shard in shards:
+            values = np.fromfile(shard.path / _SIGNATURES, dtype=np.uint16)
+            file.append(values.reshape(-1, PERMUTATIONS))
+        yield file.array()
+
+
 def read_rows(shards: Sequence[Stage]) -> Iterator[bytes]:
     """The lines of all shards, in the order of `read_index`, each with its end."""
     for shard in shards:
@@ -167,6 +190,23 @@ def _only(fields: tuple[str, ...], items: Iterable[Record | Unreadable]) -> Iter
         else:
             chosen = {name: item.fields[name] for name in fields}
             yield Record(item.group, chosen, item.origin, item.position)
+
+
+@contextmanager
+def _signed(records: Iterator[Record], folder: Path, *, wanted: bool) -> Iterator[Iterator[Record]]:
+    """The same records, whose signatures are written as they pass, if that is `wanted`."""
+    if not wanted:
+        yield records
+        return
+
+    with (folder / _SIGNATURES).open("wb") as file:
+
+        def passing() -> Iterator[Record]:
+            while batch := list(islice(records, _BATCH)):
+                file.write(signatures(["\n".join(record.texts) for record in batch]).data)
+                yield from batch
+
+        yield passing()
 
 
 def _write_rows(records: Iterable[Record], folder: Path, *, salt: str) -> Index:

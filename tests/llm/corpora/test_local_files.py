@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -445,3 +449,38 @@ def test_the_content_changes_with_a_file(write) -> None:
 def test_options_that_contradict_the_format_are_refused(options: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         LocalFilesConfig(paths=("a",), **options)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Of a folder that a server on this machine gives out."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_at_an_address_is_read_like_one_here(address: str, tmp_path: Path) -> None:
+    (tmp_path / "served" / "a.txt.gz").write_bytes(gzip.compress(b"One.\n\nTwo.\n"))
+    url = f"{address}/a.txt.gz?token=secret"
+    config = LocalFilesConfig(format="txt", paths=(url,), remote={"trusted_hosts": ["127.0.0.1"]})
+    corpus = LocalFiles()
+    records = list(corpus.records(config, downloads=tmp_path))
+    assert [(record.fields["text"], record.origin, record.position) for record in records] == [
+        ("One.", f"{address}/a.txt.gz", 1),
+        ("Two.", f"{address}/a.txt.gz", 3),
+    ]
+    assert list(corpus.parts(config)) == list(corpus.content(config, checksum=sha256_of)) == [f"{address}/a.txt.gz"]
+    assert corpus.sizes(config) == {f"{address}/a.txt.gz": (tmp_path / "served" / "a.txt.gz").stat().st_size}
+    assert "secret" not in str(corpus.origin(config))
+
+
+def test_an_address_of_this_machine_is_refused_unless_it_is_trusted(address: str) -> None:
+    config = LocalFilesConfig(format="txt", paths=(f"{address}/a.txt",))
+    with pytest.raises(CorpusError, match="http"):
+        LocalFiles().content(config, checksum=sha256_of)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
 
 from llm.cleaning.config import CleaningConfig
+from llm.corpora.base import short_hash
 from llm.corpora.local_files import LocalFiles, LocalFilesConfig
 from llm.errors import ConfigError, CorpusError
 from llm.files import read_jsonl, sha256_of
@@ -252,3 +254,32 @@ def test_parts_are_shared_out_by_size_and_a_little_is_read_here() -> None:
     assert _shares(sizes, list(sizes), most=2) == [["a"], ["c", "b", "d"]]
     assert _shares(sizes, ["d"], most=2) == [["d"]]
     assert len(_shares(sizes, ["b", "c"], most=8)) == 2
+
+
+def paragraphs(count: int) -> list[str]:
+    words = [f"word{number}" for number in range(500)]
+    draw = random.Random(1)
+    return [" ".join(draw.choices(words, k=40)) for _ in range(count)]
+
+
+def edited(text: str) -> str:
+    words = text.split()
+    return " ".join("other" if number in (5, 17, 29, 36) else word for number, word in enumerate(words))
+
+
+def test_of_near_duplicates_the_one_that_is_held_out_most_stays(tmp_path: Path) -> None:
+    texts = paragraphs(60)
+    copies = [edited(text) for text in texts]
+    (tmp_path / "a.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("\n".join(copies) + "\n", encoding="utf-8")
+    config = LocalFilesConfig(format="txt", document="line", paths=(str(tmp_path / "*.txt"),))
+    stage = ingest(config, tmp_path, fields=("text",), cleaning=CleaningConfig(near_duplicates=0.5))
+    kept = {found["text"]: split for split in SPLITS for found in read_jsonl(stage.path / f"{split}.jsonl")}
+    assert stage.facts["dropped"]["near_duplicate"] == 60
+    order = list(SPLITS)
+    for text, copy in zip(texts, copies, strict=True):
+        (stays,) = {text, copy} & set(kept)
+        wanted = max(order.index(split_of(short_hash(each), HALVES)) for each in (text, copy))
+        assert kept[stays] == order[wanted]
+    everything = ingest(config, tmp_path, fields=("text",))
+    assert everything.facts["kept"] == 120
