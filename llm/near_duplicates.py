@@ -108,8 +108,8 @@ def clusters(signatures: Signatures, *, threshold: float) -> Numbers:
     """(N, P) signatures -> (N,) the number of the first record of each one's cluster: its own where it is alone.
 
     Records that agree in a band of four numbers are compared, and joined where their estimated similarity is at least
-    `threshold`; a cluster is what such pairs connect. Below `THRESHOLD` the bands miss pairs. Memory: 16 bytes a record
-    and some MB, beside the signatures, which may be a map of a file.
+    `threshold`; a cluster is what such pairs connect. Memory: 16 bytes a record and some 30 MB, beside the signatures,
+    which may be a map of a file.
 
     Raises ValueError unless P is a multiple of 4 and the threshold above 0 and at most 1.
     """
@@ -299,8 +299,9 @@ class _Clusters:
             similar = np.zeros(len(apart), dtype=np.bool_)
             for start in range(0, len(apart), _PAIRS_AT_ONCE):
                 pairs = apart[start : start + _PAIRS_AT_ONCE]
-                shares = estimated_similarity(self._signatures[members[pairs]], self._signatures[leaders[pairs]])
-                similar[start : start + len(pairs)] = shares >= self._threshold
+                # take is several times as fast as an index of rows.
+                a, b = (self._signatures.take(records[pairs], axis=0) for records in (members, leaders))
+                similar[start : start + len(pairs)] = estimated_similarity(a, b) >= self._threshold
             self._unite(members[apart[similar]], leaders[apart[similar]])
             members, runs = members[apart[~similar]], runs[apart[~similar]]
 

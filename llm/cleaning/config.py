@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from llm.cleaning.quality import QUALITY_CHECKS
 from llm.cleaning.redaction import REDACTIONS
 from llm.config import Config
+from llm.corpora.local_files import LocalFilesConfig
 from llm.near_duplicates import THRESHOLD
 
 # Fewer tell too little of a language.
@@ -54,6 +55,9 @@ class CleaningConfig(Config):
     )
     maximum_conflicting_share: float = Field(
         0.2, ge=0.0, le=1.0, description="classification: share of records whose text has another label elsewhere"
+    )
+    keep_out: tuple[LocalFilesConfig, ...] = Field(
+        (), description="texts that measure models: records that equal one, or share 13 words in a row, are dropped"
     )
     near_duplicates: float | None = Field(
         None,

@@ -140,7 +140,7 @@ def fetch(file: RemoteFile, *, access: RemoteAccess, downloads: Path) -> Path:
     Two processes that want the same version download it once.
 
     Raises DownloadError where the server or store fails, sends fewer bytes than it promised, or has another version
-    by now; CorpusError where the address may not be read or the file is too large. Nothing is kept of it then.
+    by now; CorpusError where the address may not be read, or the file is gone or too large. Nothing is kept of it then.
     """
     key = hashlib.sha256(f"{file.url}\0{file.version}".encode()).hexdigest()[:32]
     folder = downloads / "remote" / key
@@ -232,7 +232,7 @@ def _chunks(source: _Stream, url: str) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _failures(where: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn what a client raises into DownloadError; those of the object stores have a tree of errors each."""
+    """Turn what a client raises into DownloadError; those of object stores have a tree of errors each."""
     try:
         yield
     except FileNotFoundError:
@@ -350,7 +350,7 @@ def _request(url: str, *, where: str, method: str, access: RemoteAccess) -> urll
     request = urllib.request.Request(f"{scheme}://{authority}{resource}", method=method)  # noqa: S310 (checked)
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
     return request
 
 
@@ -430,6 +430,8 @@ class _Connections(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
 
 
 def _expect_success(answer: http.client.HTTPResponse, url: str) -> None:
+    if answer.status in (404, 410):
+        raise _missing(shown(url))
     if answer.status != 200:
         phrase = http.client.responses.get(answer.status, "")
         raise DownloadError(f"{shown(url)}: the server answered {answer.status} {phrase}".rstrip(), remedy=_LOOK)

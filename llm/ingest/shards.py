@@ -25,7 +25,9 @@ from llm.cleaning.account import Account, quarantine_file
 from llm.cleaning.config import CleaningConfig
 from llm.cleaning.pipeline import clean
 from llm.corpora import CORPORA, CorpusConfig
-from llm.corpora.base import LABEL, Checksum, Record, Unreadable
+from llm.corpora.base import LABEL, Checksum, Record, Step, Unreadable, each
+from llm.corpora.local_files import LocalFiles
+from llm.ingest.contamination import KeptOut, kept_out_texts
 from llm.near_duplicates import PERMUTATIONS, SignatureFile, Signatures, signatures
 from llm.progress import track
 from llm.splits import group_place
@@ -97,7 +99,12 @@ def shard_spec(
             "fields": list(fields),
             "salt": salt,
         },
-        inputs=corpus.content(config, checksum=checksum),
+        inputs=corpus.content(config, checksum=checksum)
+        | {
+            f"kept out: {name}": found
+            for other in cleaning.keep_out
+            for name, found in LocalFiles().content(other, checksum=checksum).items()
+        },
     )
 
 
@@ -139,7 +146,8 @@ def _build(
     items = track(corpus.records(config, downloads=downloads), label=f"reading {name}")
     with quarantine_file(folder / QUARANTINE) as quarantine:
         account = Account(quarantine)
-        kept = clean(_only(tuple(fields), items), cleaning, steps=corpus.steps(config), account=account)
+        steps = {**corpus.steps(config), **_keep_out(cleaning, downloads)}
+        kept = clean(_only(tuple(fields), items), cleaning, steps=steps, account=account)
         with _signed(kept, folder, wanted=cleaning.near_duplicates is not None) as records:
             index = _write_rows(records, folder, salt=salt)
     safetensors.numpy.save_file(dict(index.arrays), folder / _INDEX)
@@ -181,6 +189,12 @@ def read_rows(shards: Sequence[Stage]) -> Iterator[bytes]:
     for shard in shards:
         with (shard.path / ROWS).open("rb") as file:
             yield from file
+
+
+def _keep_out(cleaning: CleaningConfig, downloads: Path) -> dict[str, Step]:
+    if not cleaning.keep_out:
+        return {}
+    return {"kept_out": each(KeptOut(kept_out_texts(cleaning.keep_out, downloads=downloads)).reason)}
 
 
 def _only(fields: tuple[str, ...], items: Iterable[Record | Unreadable]) -> Iterator[Record | Unreadable]:

@@ -106,9 +106,10 @@ def made_up(seed: int) -> list[Words]:
 def documentation() -> list[Words]:
     """Paragraphs of 30 to 300 words, each once."""
     found: dict[str, Words] = {}
-    for package, file in [("numpy", "ma/core.py"), ("pandas", "core/frame.py"), ("pandas", "core/generic.py")]:
+    for package, file in [("numpy", "ma/core.py"), ("pandas", "core/generic.py")]:
         spec = find_spec(package)
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         for node in ast.walk(ast.parse((Path(spec.origin).parent / file).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
@@ -126,7 +127,7 @@ def test_copies_with_a_tenth_of_their_words_changed_are_found_and_nothing_else(e
     assert wrong <= 0.005
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("edit", [replaced, inserted_and_deleted])
 def test_changed_copies_of_prose_are_found_and_nothing_else(edit: Edit, seed: int) -> None:
     assert len(documentation()) > 300
@@ -140,7 +141,7 @@ def test_the_estimate_is_near_the_exact_similarity() -> None:
     pairs = []
     for _ in range(400):
         words = drawn(rng, 150)
-        start = rng.integers(0, 150)
+        start = int(rng.integers(0, 150))
         pairs.append((" ".join(words), " ".join([*words[start:], *drawn(rng, start)])))
     exact = np.array([jaccard(a, b) for a, b in pairs])
     errors = estimated_similarity(signatures([a for a, _ in pairs]), signatures([b for _, b in pairs])) - exact
@@ -239,7 +240,7 @@ def test_signatures_are_the_ones_they_have_always_been() -> None:
     # Written down once: a change here (ours, or of rensa) makes signatures on disk worthless.
     script = f"from llm.near_duplicates import signatures; print(*signatures([{SENTENCE!r}, {CHINESE!r}])[:, :4].flat)"
     printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-    assert [int(number) for number in printed.split()] == [0]
+    assert [int(number) for number in printed.split()] == [64115, 22508, 26181, 56616, 16192, 56768, 39960, 63345]
 
 
 def test_of_a_very_long_text_the_beginning_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +361,7 @@ def test_a_file_gives_back_what_was_appended(tmp_path: Path) -> None:
 def test_what_is_no_signature_is_refused(tmp_path: Path) -> None:
     with SignatureFile(tmp_path) as file:
         with pytest.raises(ValueError, match=r"uint16 \(96,\) a row, not int64 \(96,\)"):
-            file.append(np.zeros((1, 96), dtype=np.int64))  # type: ignore[arg-type]
+            file.append(np.zeros((1, 96), dtype=np.int64))
         with pytest.raises(ValueError, match=r"not uint16 \(8,\)"):
             file.append(np.zeros((1, 8), dtype=np.uint16))
     with pytest.raises(ValueError, match="multiple of 4 uint16, not 6 uint16"):

@@ -51,6 +51,7 @@ class Site(ThreadingHTTPServer):
         self.pages: dict[str, Page] = {}
         self.requests: list[tuple[str, str]] = []
         self.authorizations: list[str | None] = []
+        self.hung_up = threading.Event()  # the client did, before it had all
         self.scheme = "http"
 
     def url(self, path: str, *, host: str = "127.0.0.1") -> str:
@@ -79,7 +80,10 @@ class Visitor(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(page.body) if page.promised == -1 else page.promised))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(page.body)
+            try:
+                self.wfile.write(page.body)
+            except ConnectionError:
+                self.server.hung_up.set()
 
     do_GET = do_HEAD = answer  # noqa: N815
 
@@ -474,6 +478,15 @@ def test_a_file_that_is_too_large_is_refused(
     assert kept(tmp_path / "b") == []
 
 
+def test_no_more_than_the_limit_is_read_of_a_file_without_a_stated_size(site: Site, tmp_path: Path) -> None:
+    site.pages["/a.txt"] = Page(bytes(40_000_000), promised=None)
+    (file,) = find_remote(site.url("/a.txt"), TRUSTED)
+    access = RemoteAccess(trusted_hosts=("127.0.0.1",), maximum_bytes=100)
+    with pytest.raises(CorpusError, match="maximum_bytes is 100"):
+        fetch(file, access=access, downloads=tmp_path)
+    assert site.hung_up.wait(10)
+
+
 @pytest.mark.parametrize(
     ("path", "suffixes"),
     [
@@ -503,13 +516,24 @@ def test_a_name_beyond_ascii_is_kept(site: Site, tmp_path: Path) -> None:
         assert fetch(file, access=TRUSTED, downloads=tmp_path).name == "Übung 1.txt"
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_an_error_of_the_server_is_told_without_secrets(status: int, site: Site) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, DownloadError), (403, DownloadError), (404, CorpusError), (500, DownloadError)]
+)
+def test_an_error_of_the_server_is_told_without_secrets(status: int, error: type[NightshiftError], site: Site) -> None:
     site.pages["/a.txt?token=s3cret"] = Page(b"", status=status)
-    with pytest.raises(DownloadError, match=f"the server answered {status}") as caught:
+    with pytest.raises(error, match=f"the server answered {status}|no such file") as caught:
         find_remote(site.url("/a.txt?token=s3cret", host="me:s3cret@127.0.0.1"), TRUSTED)
     assert site.url("/a.txt") in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+def test_an_error_page_is_not_taken_for_the_file(site: Site, tmp_path: Path) -> None:
+    site.pages["/a.txt"] = Page()
+    (file,) = find_remote(site.url("/a.txt"), TRUSTED)
+    site.pages["/a.txt"] = Page(b"sorry", status=503)
+    with pytest.raises(DownloadError, match="the server answered 503 Service Unavailable"):
+        fetch(file, access=TRUSTED, downloads=tmp_path)
+    assert kept(tmp_path) == []
 
 
 def test_a_server_that_cannot_be_reached_is_told() -> None:
