@@ -31,7 +31,7 @@ class ConfigError(NightshiftError):
 
 
 class DownloadError(NightshiftError):
-    """Something could not be fetched from the package index."""
+    """Something could not be fetched from the package index or another server."""
 
 
 class ChecksumError(NightshiftError):

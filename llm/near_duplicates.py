@@ -72,7 +72,9 @@ def signatures(texts: Sequence[str]) -> Signatures:
 
 def estimated_similarity(a: Signatures, b: Signatures) -> NDArray[np.float64]:
     """(..., P) and (..., P) -> (...): estimated share of common shingles, from 0 to 1."""
-    return np.asarray(np.mean(a == b, axis=-1), dtype=np.float64)
+    # Three times as fast as their mean.
+    equal = np.sum(a == b, axis=-1, dtype=np.uint16)
+    return np.asarray(equal / np.float64(a.shape[-1]))
 
 
 class SignatureFile:

@@ -239,7 +239,9 @@ def _failures(where: str, *kinds: type[Exception]) -> Iterator[None]:
         raise _missing(where) from None
     except kinds as error:
         cause = error.reason if isinstance(error, URLError) else error
-        said = "".join(one for one in str(cause)[:300] if one.isprintable())
+        # Clients name the addresses that they tried: of an endpoint or a proxy, with the login in it.
+        said = re.sub(r"\w+://[^\s\"']+", lambda found: shown(found[0]), str(cause))
+        said = "".join(one for one in said[:300] if one.isprintable())
         raise DownloadError(
             f"{where}: cannot be read ({type(cause).__name__}: {said})",
             remedy="check the network, the address and your right to read it, and run again",

@@ -544,6 +544,15 @@ def test_a_server_that_cannot_be_reached_is_told() -> None:
     assert "s3cret" not in str(caught.value)
 
 
+def test_an_address_inside_the_error_of_a_client_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError('nothing at "http://me:s3cret@store/a?token=s3cret"')
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    with pytest.raises(DownloadError, match='nothing at "http://store/a"'):
+        find_remote("https://127.0.0.1/a.txt", TRUSTED)
+
+
 def test_a_connection_that_breaks_inside_a_chunk_is_told(site: Site, tmp_path: Path) -> None:
     headers = {"ETag": '"one"', "Transfer-Encoding": "chunked"}
     site.pages["/a.txt"] = Page(b"4\r\nha", headers=headers, promised=None)
