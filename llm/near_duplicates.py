@@ -32,7 +32,7 @@ _LONG_WITHOUT_WORDS = 100
 _LONGEST = 1 << 20
 
 # Bands of 4 make 24 of 96 numbers: two texts meet in at least one with probability 1 - (1 - s^4)^24, which is 0.99 at a
-# similarity s of 0.65, 0.63 at 0.45 and 0.00004 at 0.035, where unrelated texts are (Leskovec, Rajaraman, Ullman,
+# similarity s of 0.65, 0.63 at 0.45 and 0.00004 at 0.035, which few unrelated texts have (Leskovec, Rajaraman, Ullman,
 # Mining of Massive Datasets, 3.4.2). Bands of 3 would need fewer numbers, but make some 30 times as many candidates of
 # unrelated texts. The standard deviation of an estimate is below 0.05: 0.45 is four of them below an edited copy.
 THRESHOLD = 0.45
@@ -61,7 +61,8 @@ def signatures(texts: Sequence[str]) -> Signatures:
     """(N, PERMUTATIONS) signatures, the same in every process: only case, spacing and punctuation make no difference.
 
     A shingle is 2 words; 3 characters in Chinese and Japanese, 5 in other writing without spaces. A text of fewer than
-    10 words, or as many characters as make 10 words, is one shingle: it is similar to its equals alone.
+    10 words, or 20 or 40 such characters, is one shingle: it is similar to its equals alone. Of a text of more than a
+    million characters only the beginning counts.
 
     Of each number the low 16 bits are kept, which adds 2^-16 to an estimate (Li and Koenig 2010, "b-bit minwise
     hashing") and halves the file; four of them are a band's key as they stand.
@@ -151,7 +152,7 @@ def _sketches(texts: list[str]) -> Signatures:
 
     shingles, offsets = _shingles(*_units(texts))
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets, PERMUTATIONS, _SEED)
-    # The matrix has no buffer; through Python's numbers, fromiter is three times as fast as array.
+    # The matrix has no buffer; through Python's numbers, fromiter is twice as fast as array.
     values = np.fromiter(chain.from_iterable(matrix.to_rows()), dtype=np.uint32, count=len(texts) * PERMUTATIONS)
     # The high bits are not uniform (they tell in which round a number was found), the low ones are.
     return values.reshape(len(texts), PERMUTATIONS).astype(np.uint16)

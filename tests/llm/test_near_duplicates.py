@@ -265,6 +265,26 @@ def test_records_below_the_threshold_stay_apart_though_a_band_agrees() -> None:
     assert clusters(rows, threshold=0.51).tolist() == [0, 1]
 
 
+def alike_in_one_band(row: NDArray[np.uint16], *, band: int, place: int) -> NDArray[np.uint16]:
+    """A signature that has three numbers of each band of another, and all four of one band."""
+    copy = row.copy()
+    copy[place::4] += 1
+    copy[4 * band : 4 * band + 4] = row[4 * band : 4 * band + 4]
+    return copy
+
+
+def test_similar_records_are_found_behind_an_unlike_one_of_their_run() -> None:
+    unlike, a = np.random.default_rng(0).integers(0, 1 << 16, (2, PERMUTATIONS), dtype=np.uint16)
+    unlike[:4] = a[:4]
+    assert clusters(np.array([unlike, a, alike_in_one_band(a, band=0, place=1)]), threshold=0.7).tolist() == [0, 1, 1]
+
+
+def test_a_cluster_that_is_joined_to_an_earlier_one_takes_its_number() -> None:
+    row = np.random.default_rng(0).integers(0, 1 << 16, PERMUTATIONS, dtype=np.uint16)
+    early, late = alike_in_one_band(row, band=23, place=0), alike_in_one_band(row, band=0, place=1)
+    assert clusters(np.array([early, row, late]), threshold=0.7).tolist() == [0, 0, 0]
+
+
 def test_families_are_those_that_comparing_all_pairs_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "_RECORDS_AT_ONCE", 7)
     monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 3)
