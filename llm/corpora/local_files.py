@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from llm.corpora.addresses import RemoteAccess, is_remote, shown
 from llm.corpora.archives import is_archive, open_stream, streams
 from llm.corpora.base import Checksum, Record, SourceConfig, Step, Unreadable, sha256_of_text, short_hash
 from llm.corpora.formats.base import FormatOptions, OpenFile, Reader
@@ -20,7 +21,7 @@ from llm.corpora.formats.parallel import read_parallel
 from llm.corpora.formats.parquet import read_parquet
 from llm.corpora.formats.text import read_text
 from llm.corpora.formats.tmx import read_tmx
-from llm.corpora.remote import RemoteAccess, RemoteFile, fetch, find_remote, is_remote, shown
+from llm.corpora.remote import RemoteFile, fetch, find_remote
 from llm.errors import CorpusError
 
 _READERS: dict[str, Reader] = {

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm.corpora.remote import RemoteAccess, RemoteFile, fetch, find_remote, is_remote, shown
+from llm.corpora.addresses import RemoteAccess, is_remote, shown
+from llm.corpora.remote import RemoteFile, fetch, find_remote
 from llm.errors import CorpusError, DownloadError, NightshiftError
 
 TRUSTED = RemoteAccess(trusted_hosts=("127.0.0.1",))
