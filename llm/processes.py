@@ -36,6 +36,11 @@ def run_child(
     return process.returncode, errors
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def last_line(errors: str) -> str:
     """The line of a traceback that says what happened."""
     lines = [line.strip() for line in errors.strip().splitlines() if line.strip()]

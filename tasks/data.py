@@ -56,6 +56,8 @@ def ingest(recipe: Recipe) -> Stage:
     facts = stage.facts
     rows = ", ".join(f"{split} {facts['splits'][split]['rows']:,}" for split in SPLITS)
     log_stage(stage, f"{facts['read']:,} records of {facts['source']} read, {facts['kept']:,} kept: {rows}")
+    if stage.reused:
+        get_run_logger().info("nothing new: the corpus is that of %s", stage.manifest["finished"])
     if facts["bad"]:
         get_run_logger().warning("%d records are bad: see %s", facts["bad"], stage.path / QUARANTINE)
     _publish(stage, recipe.family)

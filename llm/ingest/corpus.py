@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from llm.errors import ConfigError, CorpusError
 from llm.ingest.selection import REASONS, STEPS, Selection, select
 from llm.ingest.shards import QUARANTINE, Index, joined_signatures, read_index, read_rows, shard_spec, shard_stage
 from llm.ingest.workers import read_parts
+from llm.processes import cores
 from llm.splits import SPLITS, SplitConfig
 from llm.stages import MANIFEST, Stage, StageSpec, run_stage
 
@@ -81,14 +81,12 @@ def corpus_stage(
         options: Any = {"fields": fields, "salt": splits.salt, "root": root, "downloads": downloads}
         new = [name for name, part in specs.items() if not (root / part.name / part.key / MANIFEST).exists()]
         log.info("%d of %d parts of the corpus are new or changed", len(new), len(specs))
-        shares = _shares(corpus.sizes(config), new, most=min(len(new), workers or len(os.sched_getaffinity(0))))
+        shares = _shares(corpus.sizes(config), new, most=min(len(new), workers or cores()))
         if len(shares) > 1:
             with tempfile.TemporaryDirectory() as messages:
                 read_parts(config, cleaning, shares, folder=Path(messages), **options)
         # Those that were not worth a process are read here.
-        shards = [
-            shard_stage(part, cleaning, name=name, checksum=checksums.of, **options) for name, part in parts.items()
-        ]
+        shards = [shard_stage(specs[name], part, cleaning, name=name, **options) for name, part in parts.items()]
         return _join(shards, folder, source=config.source, files=list(specs), cleaning=cleaning, splits=splits) | {
             "source": config.source,
             "origin": corpus.origin(config),

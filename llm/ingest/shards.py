@@ -109,6 +109,7 @@ def shard_spec(
 
 
 def shard_stage(
+    spec: StageSpec,
     config: CorpusConfig,
     cleaning: CleaningConfig,
     *,
@@ -117,13 +118,11 @@ def shard_stage(
     name: str,
     root: Path,
     downloads: Path,
-    checksum: Checksum,
 ) -> Stage:
-    """The shard of the part `name`, read and cleaned if it is not there.
+    """The shard of the part `name`, which `spec` identifies; read and cleaned if it is not there.
 
     Raises CorpusError, DownloadError and ChecksumError, as the source does.
     """
-    spec = shard_spec(config, cleaning, fields=fields, salt=salt, checksum=checksum)
 
     def build(folder: Path) -> dict[str, Any]:
         return _build(folder, config, cleaning, fields=fields, salt=salt, name=name, downloads=downloads)

@@ -19,7 +19,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA, CorpusConfig
 from llm.errors import NightshiftError, StageError
 from llm.files import read_json, write_json
-from llm.ingest.shards import shard_stage
+from llm.ingest.shards import shard_spec, shard_stage
 from llm.processes import last_line, run_child
 from llm.progress import waiting
 
@@ -89,16 +89,9 @@ def work(job: Path) -> None:
     parts = CORPORA[config.source].parts(config)
     try:
         for name in options["names"]:
-            shard_stage(
-                parts[name],
-                cleaning,
-                fields=options["fields"],
-                salt=options["salt"],
-                name=name,
-                root=root,
-                downloads=downloads,
-                checksum=checksums.of,
-            )
+            chosen: Any = {"fields": options["fields"], "salt": options["salt"]}
+            spec = shard_spec(parts[name], cleaning, checksum=checksums.of, **chosen)
+            shard_stage(spec, parts[name], cleaning, name=name, root=root, downloads=downloads, **chosen)
     except NightshiftError as error:
         write_json(job / _ERROR, {"kind": type(error).__name__, "problem": error.problem, "remedy": error.remedy})
 
