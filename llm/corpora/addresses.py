@@ -17,7 +17,7 @@ from llm.errors import CorpusError, DownloadError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # Stores whose address names a bucket and no host, and what installs them. Most other protocols of fsspec (ftp, sftp,
 # webhdfs, reference) connect to whatever host the pattern says, which would lead around `trusted_hosts`.
-STORES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+STORES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 HOST = r"^([A-Za-z0-9._-]+|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)$"
 
 

@@ -197,7 +197,7 @@ def _store(url: str) -> Any:
     except ImportError:
         raise CorpusError(
             f"{shown(url)}: a package that reads {scheme}:// is not installed",
-            remedy=f"pip install 'nightshift[{STORES[scheme]}]'",
+            remedy=f"pip install -c constraints.txt {STORES[scheme]}",
         ) from None
 
 
