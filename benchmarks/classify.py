@@ -27,7 +27,8 @@ from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.splits import SPLITS
-from llm.tokenizer import TextTokenizer, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import train_tokenizer
 from llm.training.trainer import Trainer
 
 Row = dict[str, str]

@@ -24,7 +24,8 @@ from llm.families.translation import Translation
 from llm.model.folder import save_model
 from llm.predictor import Predictor
 from llm.recipe import Recipe
-from llm.tokenizer import TextTokenizer, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import train_tokenizer
 from llm.training.trainer import Trainer
 
 _FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}

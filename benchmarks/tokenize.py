@@ -33,7 +33,8 @@ import numpy as np
 from llm.files import read_jsonl, write_jsonl
 from llm.progress import track
 from llm.stages import Stage, StageSpec, open_stage, run_stage
-from llm.tokenizer import TextTokenizer, TokenizerConfig, tokenizer_stage
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, tokenizer_stage
 
 _TEMPLATE = "<s> $A"
 _VOCABULARY = 8000

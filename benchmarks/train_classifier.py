@@ -75,7 +75,8 @@ class Data:
 def read(options: argparse.Namespace, *, precision: str = "float32") -> Data:
     """SST-2's train split, cut as the family's own recipe cuts, and batches of that many tokens as make 32 texts."""
     from llm.families.classification import Classification
-    from llm.tokenizer import TextTokenizer, train_tokenizer
+    from llm.tokenizer import TextTokenizer
+    from llm.tokenizer_training import train_tokenizer
 
     family = Classification()
     with (Path(options.data) / "train.tsv").open(encoding="utf-8", newline="") as file:

@@ -55,7 +55,8 @@ class Data:
 def read(folder: Path) -> Data:
     """Multi30k's train split, cut by a byte-level BPE that was learned on both of its sides."""
     from llm.families.translation import Translation
-    from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+    from llm.tokenizer import TextTokenizer
+    from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
     sides = []
     for language in ("en", "de"):

@@ -16,7 +16,7 @@ from llm.families import FAMILIES
 from llm.model.config import DecoderConfig, EncoderConfig, EncoderDecoderConfig
 from llm.model.pretrained import FolderWeights, PretrainedEncoder
 from llm.splits import SplitConfig
-from llm.tokenizer import TokenizerConfig
+from llm.tokenizer_training import TokenizerConfig
 from llm.training.config import TrainingConfig
 
 ModelConfig = Annotated[

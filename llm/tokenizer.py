@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from llm.batching import in_order
-from llm.config import Config
-from llm.errors import CorpusError, InputError, ModelFolderError
-from llm.files import read_jsonl, sha256_of, write_atomically, write_json
-from llm.stages import Stage, StageSpec, open_stage, run_stage
+from llm.errors import InputError, ModelFolderError
+from llm.files import write_atomically, write_json
 from llm.word_encoder import WordEncoder
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
@@ -49,30 +44,6 @@ WORD_END = "</w>"
 _BATCH = 2048
 # Characters of text that `encode_flat` is best given at once: the cost of a batch is then the cost of its text.
 BATCH_CHARACTERS = 1 << 20
-_STAGE_VERSION = 2
-
-# One character for each byte that can end a word in UTF-8: ASCII, and the continuation bytes.
-_LAST_BYTES = [chr(code) for code in (*range(0x80), *range(0x80, 0xC0))]
-
-
-class TokenizerConfig(Config):
-    """How the vocabulary is learned; 260 = 4 special tokens and the 256 bytes, the least that can write any text."""
-
-    vocabulary: int = Field(ge=260, le=1 << 20, description="most entries in the vocabulary, special tokens included")
-    prefix_space: bool = Field(
-        False, description="put a space before the text, so that its first word is the same tokens as elsewhere"
-    )
-    word_ends: bool = Field(
-        False, description="mark the token that ends a word, so that endings are known as such; needs 452 entries"
-    )
-    minimum_frequency: int = Field(2, ge=1, description="a pair seen less often than this is never merged")
-
-    @model_validator(mode="after")
-    def _holds_marked_bytes(self) -> TokenizerConfig:
-        fewest = len(SPECIAL_TOKENS) + 256 + len(_LAST_BYTES)
-        if self.word_ends and self.vocabulary < fewest:
-            raise ValueError(f"vocabulary ({self.vocabulary}) must be at least {fewest} with word_ends")
-        return self
 
 
 class TextTokenizer:
@@ -83,7 +54,7 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
-        _allow_parallelism()
+        allow_parallelism()
         self._tokenizer = tokenizer
         # tokenizer.json does not hold this switch, so every way to a TextTokenizer must set it.
         self._tokenizer.encode_special_tokens = True
@@ -260,102 +231,8 @@ def wordpiece_tokenizer(vocabulary: Path, *, lowercase: bool) -> tokenizers.Toke
 _DAMAGED = "restore the file, or delete its folder and run again"
 
 
-def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, *, template: str) -> tokenizers.Tokenizer:
-    """Learn a byte-level BPE (Sennrich et al. 2016, over bytes as in GPT-2) from `texts`; the same texts give the same.
-
-    `template` frames every encoded text: "<s> $A </s>" puts a control token on each side.
-    """
-    _allow_parallelism()
-    marks: dict[str, Any] = {"end_of_word_suffix": WORD_END} if config.word_ends else {}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(**marks))
-    # The regex keeps letters apart from punctuation, so no merge can ever spell a special token such as "<s>".
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=config.prefix_space, use_regex=True)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    if config.word_ends:
-        unmark = tokenizers.decoders.Replace(WORD_END, "")
-        tokenizer.decoder = tokenizers.decoders.Sequence([unmark, tokenizer.decoder])
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=config.vocabulary,
-        min_frequency=config.minimum_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-        **marks,
-    )
-    # The trainer learns marked bytes only from the texts; one that is missing would make words disappear.
-    alphabet = _LAST_BYTES if config.word_ends else []
-    tokenizer.train_from_iterator(chain(alphabet, texts), trainer=trainer)
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-        single=template,
-        special_tokens=[(token, index) for index, token in enumerate(SPECIAL_TOKENS) if token in template.split()],
-    )
-    return tokenizer
-
-
-def tokenizer_stage(
-    corpus: Stage, config: TokenizerConfig, *, fields: Sequence[str], template: str, root: Path
-) -> Stage:
-    """Train a tokenizer on `fields` of the train split alone.
-
-    The folder holds tokenizer.json and tokenizer_config.json; facts: entries, and what it was trained on.
-    """
-    spec = StageSpec(
-        name="tokenizer",
-        version=_STAGE_VERSION,
-        config={"tokenizer": config.model_dump(mode="json"), "fields": list(fields), "template": template},
-        inputs={"corpus": corpus},
-    )
-
-    def build(folder: Path) -> dict[str, Any]:
-        train = corpus.path / "train.jsonl"
-
-        def texts() -> Iterator[str]:
-            return (row[field] for row in read_jsonl(train) for field in fields)
-
-        if next(texts(), None) is None:
-            raise CorpusError(f"{train}: no rows to train a tokenizer on", remedy="give the corpus more data")
-        tokenizer = TextTokenizer(train_tokenizer(texts(), config, template=template))
-        tokenizer.save(folder)
-        sizes = _sizes(texts(), tokenizer)
-        return {
-            "vocabulary": tokenizer.size,
-            **sizes,
-            "bytes_per_token": round(sizes["bytes"] / max(sizes["tokens"], 1), 3),
-        }
-
-    return run_stage(spec, build, root=root)
-
-
-def kept_tokenizer_stage(folder: Path, key: str, *, root: Path) -> Stage:
-    """The tokenizer of a model in `folder`, for a training that goes on from it; facts: entries.
-
-    It is the stage `key` where that is still there, since what was made of that stage can then be used again too.
-
-    Raises ModelFolderError when it is missing or damaged.
-    """
-    if (root / "tokenizer" / key).exists():
-        return open_stage(root / "tokenizer" / key)
-    tokenizer = TextTokenizer.load(folder)
-    inputs = {TOKENIZER_FILE: sha256_of(folder / TOKENIZER_FILE)}
-    spec = StageSpec(name="tokenizer", version=_STAGE_VERSION, config={}, inputs=inputs)
-
-    def build(target: Path) -> dict[str, Any]:
-        tokenizer.save(target)
-        return {"vocabulary": tokenizer.size}
-
-    return run_stage(spec, build, root=root)
-
-
-def _sizes(texts: Iterable[str], tokenizer: TextTokenizer) -> dict[str, int]:
-    sizes = {"texts": 0, "bytes": 0, "tokens": 0}
-    for batch in in_order(texts, size=len, most=BATCH_CHARACTERS):
-        sizes["texts"] += len(batch)
-        sizes["bytes"] += sum(len(text.encode()) for text in batch)
-        sizes["tokens"] += int(tokenizer.encode_flat(batch, special_tokens=False)[0].size)
-    return sizes
-
-
-def _allow_parallelism() -> None:
+def allow_parallelism() -> None:
+    """Let the library use all cores, unless the environment says otherwise."""
     # Unset, the library turns itself single-threaded, with a warning, once the process has forked for a subprocess.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 

@@ -33,7 +33,8 @@ from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.subwords import crop_words, undo_merges
-from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokenizer import PAD_ID, TextTokenizer
+from llm.tokenizer_training import TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 

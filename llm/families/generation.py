@@ -26,7 +26,8 @@ from llm.model.loss import projected_cross_entropy
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
-from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer, TokenizerConfig
+from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer
+from llm.tokenizer_training import TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 

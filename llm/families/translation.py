@@ -27,7 +27,8 @@ from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.subwords import undo_merges
-from llm.tokenizer import PAD_ID, TextTokenizer, TokenizerConfig
+from llm.tokenizer import PAD_ID, TextTokenizer
+from llm.tokenizer_training import TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 

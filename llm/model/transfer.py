@@ -16,7 +16,8 @@ from llm.errors import ModelFolderError
 from llm.model.config import CONFIG_FILE, WEIGHTS_FILE
 from llm.model.encoder import EncoderClassifier
 from llm.model.folder import read_options
-from llm.model.twins import BertTwin, from_twin, to_twin
+from llm.model.twins import from_twin, to_twin
+from llm.model.twins.bert import BertTwin
 
 _POSITIONS = "bert.embeddings.position_embeddings.weight"
 _POOLER = "bert.pooler."

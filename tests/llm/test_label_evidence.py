@@ -9,7 +9,8 @@ from torch import nn
 
 from llm import label_evidence as module
 from llm.label_evidence import label_evidence, start_from
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import TokenColumn
 
 TEXTS = ["licht an", "licht aus", "light on", "light off", "lys på", "lys av"] * 4

@@ -13,7 +13,8 @@ from llm.errors import CorpusError
 from llm.families.classification import Classification
 from llm.made_texts import with_made_texts
 from llm.recipe import smaller
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import TokenTable
 from llm.training.config import TrainingConfig
 from llm.training.trainer import Trainer

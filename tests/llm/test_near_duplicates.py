@@ -1,16 +1,10 @@
-"""Near duplicates: edited copies are found, other records are let alone, in flat memory."""
+"""Near duplicates: signatures that never change, clusters of what similar pairs connect, in flat memory."""
 
 from __future__ import annotations
 
-import ast
-import re
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
-from functools import cache
-from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from writings import CHINESE, HINDI, SENTENCE, THAI
 
 from llm import near_duplicates
 from llm.near_duplicates import (
@@ -28,127 +23,6 @@ from llm.near_duplicates import (
     estimated_similarity,
     signatures,
 )
-
-Words = list[str]
-Edit = Callable[[Words, np.random.Generator], Words]
-WORDS = np.array(["".join(pair) + str(i) for i, pair in enumerate(["ab", "cd", "ef", "gh"] * 1000)])
-ZIPF = (1 / np.arange(1, len(WORDS) + 1)) / np.sum(1 / np.arange(1, len(WORDS) + 1))
-SENTENCE = "the committee will meet on the second Tuesday of every month to look at what the members have sent in"
-
-
-def drawn(rng: np.random.Generator, count: int) -> Words:
-    words: Words = rng.choice(WORDS, size=count, p=ZIPF).tolist()
-    return words
-
-
-def a_tenth(words: Words, rng: np.random.Generator) -> list[int]:
-    places: list[int] = rng.choice(len(words), size=round(len(words) / 10), replace=False).tolist()
-    return sorted(places, reverse=True)
-
-
-def replaced(words: Words, rng: np.random.Generator) -> Words:
-    copy = list(words)
-    fresh = iter(drawn(rng, 10 * len(words)))
-    for place in a_tenth(words, rng):
-        copy[place] = next(word for word in fresh if word != words[place])
-    return copy
-
-
-def inserted_and_deleted(words: Words, rng: np.random.Generator) -> Words:
-    copy = list(words)
-    fresh = drawn(rng, len(words))
-    for turn, place in enumerate(a_tenth(words, rng)):
-        copy[place : place + turn % 2] = [] if turn % 2 else fresh[turn : turn + 1]
-    return copy
-
-
-def shingles(text: str) -> set[tuple[str, str]]:
-    words = re.findall(r"[^\W_]+", text.lower())
-    return set(pairwise(words))
-
-
-def jaccard(a: str, b: str) -> float:
-    return len(shingles(a) & shingles(b)) / len(shingles(a) | shingles(b))
-
-
-def together(*texts: str) -> bool:
-    return len(set(clusters(signatures(texts), threshold=THRESHOLD))) == 1
-
-
-def measured(originals: list[Words], *, edit: Edit, seed: int) -> tuple[float, float]:
-    """Share of planted copies that were found, and of other records that were joined with something unlike them."""
-    rng = np.random.default_rng(seed)
-    copied = rng.choice(len(originals), size=len(originals) // 5, replace=False)
-    texts = [" ".join(words) for words in originals]
-    texts += [" ".join(edit(originals[i], rng)) for i in copied]
-    order = rng.permutation(len(texts))
-    first = np.empty(len(texts), dtype=np.int64)
-    first[order] = order[clusters(signatures([texts[i] for i in order]), threshold=THRESHOLD)]
-    others = np.setdiff1d(np.arange(len(originals)), copied)
-    mates = [[j for j in np.flatnonzero(first == first[i]) if j != i] for i in others]
-    # Paragraphs of documentation repeat each other: only what exact similarity does not bear out is an error.
-    wrong = [
-        bool(found) and max(jaccard(texts[i], texts[j]) for j in found) < THRESHOLD - 0.05
-        for i, found in zip(others, mates, strict=True)
-    ]
-    return float(np.mean(first[copied] == first[len(originals) :])), float(np.mean(wrong))
-
-
-@cache
-def made_up(seed: int) -> list[Words]:
-    rng = np.random.default_rng(100 + seed)
-    ends = np.cumsum(rng.integers(30, 301, size=2500)).tolist()
-    words = drawn(rng, ends[-1])
-    return [words[start:end] for start, end in pairwise([0, *ends])]
-
-
-@cache
-def documentation() -> list[Words]:
-    """Paragraphs of 30 to 300 words, each once."""
-    found: dict[str, Words] = {}
-    for package, file in [("numpy", "ma/core.py"), ("pandas", "core/generic.py")]:
-        spec = find_spec(package)
-        assert spec is not None
-        assert spec.origin is not None
-        for node in ast.walk(ast.parse((Path(spec.origin).parent / file).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
-                    words = re.findall(r"[^\W_]+", paragraph.lower())
-                    if 30 <= len(words) <= 300:
-                        found[" ".join(words)] = words
-    return list(found.values())
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("edit", [replaced, inserted_and_deleted])
-def test_copies_with_a_tenth_of_their_words_changed_are_found_and_nothing_else(edit: Edit, seed: int) -> None:
-    found, wrong = measured(made_up(seed), edit=edit, seed=seed)
-    assert found >= 0.95
-    assert wrong <= 0.005
-
-
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("edit", [replaced, inserted_and_deleted])
-def test_changed_copies_of_prose_are_found_and_nothing_else(edit: Edit, seed: int) -> None:
-    assert len(documentation()) > 300
-    found, wrong = measured(documentation(), edit=edit, seed=seed)
-    assert found >= 0.95
-    assert wrong <= 0.005
-
-
-def test_the_estimate_is_near_the_exact_similarity() -> None:
-    rng = np.random.default_rng(0)
-    pairs = []
-    for _ in range(400):
-        words = drawn(rng, 150)
-        start = int(rng.integers(0, 150))
-        pairs.append((" ".join(words), " ".join([*words[start:], *drawn(rng, start)])))
-    exact = np.array([jaccard(a, b) for a, b in pairs])
-    errors = estimated_similarity(signatures([a for a, _ in pairs]), signatures([b for _, b in pairs])) - exact
-    # Independent numbers would have a deviation of sqrt(J (1 - J) / P), and the mean of 400 a twentieth of that.
-    deviation = np.sqrt(np.mean(exact * (1 - exact)) / PERMUTATIONS)
-    assert abs(errors.mean()) < 5 * deviation / 20
-    assert errors.std() < 1.2 * deviation
 
 
 @pytest.mark.parametrize(
@@ -164,67 +38,6 @@ def test_the_estimate_is_near_the_exact_similarity() -> None:
 )
 def test_case_spacing_punctuation_and_form_of_characters_make_no_difference(a: str, b: str) -> None:
     assert np.array_equal(*signatures([a, b]))
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ("Open the door", "Close the door"),
-        ("Turn on the light in the kitchen", "Turn on the light in the bedroom"),
-        ("door", ""),
-        ("***", "---"),
-        ("1 2", "12"),
-        ("the door open", "open the door"),
-        ("打开厨房的灯", "关闭厨房的灯"),
-        ("เปิดไฟในครัว", "ปิดไฟในครัว"),
-    ],
-)
-def test_short_texts_are_duplicates_only_of_their_equals(a: str, b: str) -> None:
-    assert not together(a, b)
-    assert together(a, a)
-
-
-def test_ten_words_are_enough_for_one_to_differ() -> None:
-    words = SENTENCE.split()[:10]
-    assert together(" ".join(words), " ".join([*words[:9], "July"]))
-    assert not together(" ".join(words[:9]), " ".join([*words[:8], "July"]))
-
-
-CHINESE = (
-    "委员会每个月的第二个星期二开会讨论成员提交的意见并决定下一步的工作安排如果有人不能参加会议应当提前三天通知秘书处"
-)
-THAI = (
-    "คณะกรรมการจะประชุมทุกวันอังคารที่สองของเดือนเพื่อพิจารณาข้อเสนอของสมาชิก"
-    "และกำหนดแผนงานต่อไปหากผู้ใดไม่สามารถเข้าร่วมได้ต้องแจ้งล่วงหน้าสามวัน"
-)
-HINDI = "समिति हर महीने के दूसरे मंगलवार को बैठक करेगी और सदस्यों के सुझावों पर विचार करके आगे की योजना तय करेगी"
-
-
-@pytest.mark.parametrize(
-    ("text", "old", "new"),
-    [
-        (CHINESE, "星期二", "星期五"),
-        (THAI, "อังคาร", "ศุกร์"),
-        (HINDI, "मंगलवार", "शुक्रवार"),
-        ("0123456789abcdef" * 9, "5", "50"),
-    ],
-)
-def test_a_changed_copy_is_found_in_any_writing(text: str, old: str, new: str) -> None:
-    assert old in text
-    assert together(text, text.replace(old, new, 1))
-
-
-def test_other_texts_of_the_same_writing_are_not_joined() -> None:
-    chinese = (
-        "这本书介绍了如何在家里种植蔬菜和香草包括土壤的选择浇水的时间以及常见的病虫害防治方法适合没有经验的读者阅读"
-    )
-    thai = "หนังสือเล่มนี้แนะนำวิธีปลูกผักสวนครัวและสมุนไพรที่บ้านตั้งแต่การเลือกดินการรดน้ำไปจนถึงการป้องกันโรคและแมลงเหมาะสำหรับผู้เริ่มต้น"
-    assert not together(CHINESE, chinese)
-    assert not together(THAI, thai)
-
-
-def test_a_vowel_sign_is_part_of_its_word() -> None:
-    assert not together("की का", "क क")
 
 
 def test_a_text_has_the_same_signature_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:

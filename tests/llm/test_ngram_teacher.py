@@ -8,7 +8,8 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
 from llm.ngram_teacher import NgramTeacher
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import TokenColumn
 
 # The label is told by the order of two words, which no single word tells.

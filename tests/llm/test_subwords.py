@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from llm.subwords import crop_words, undo_merges
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
 TEXTS = ["Einstellungen speichern", "a", "die Einstellung der Stellung", "Größe 😀 ändern"]
 

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from llm.errors import CorpusError, InputError, ModelFolderError
-from llm.files import canonical_json, write_jsonl
-from llm.stages import Stage, StageSpec, run_stage
-from llm.tokenizer import (
-    BOS_ID,
-    EOS_ID,
-    PAD_ID,
-    SPECIAL_TOKENS,
-    UNK_ID,
-    TextTokenizer,
-    TokenizerConfig,
-    tokenizer_stage,
-    train_tokenizer,
-    wordpiece_tokenizer,
-)
+from llm.errors import InputError, ModelFolderError
+from llm.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextTokenizer, wordpiece_tokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
 TEMPLATE = "<s> $A </s>"
 SENTENCES = ["the light is on", "the light is off", "turn the light on", "das Licht ist an"] * 5
@@ -64,77 +50,11 @@ def test_any_text_comes_back_exactly(tokenizer: TextTokenizer, text: str) -> Non
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-# Code points up to U+07FF, and three that need the lead bytes of longer sequences: all bytes that UTF-8 has.
-ALL_BYTES = "".join(map(chr, range(0x800))) + "\u1000\uffff\U0010ffff"
-
-
-def test_every_byte_can_be_written_by_the_smallest_vocabulary() -> None:
-    smallest = TextTokenizer(train_tokenizer(["a"], TokenizerConfig(vocabulary=260), template=TEMPLATE))
-    assert smallest.size == 260
-    assert smallest.decode(smallest.encode(ALL_BYTES)) == ALL_BYTES
-    assert len(smallest.encode(ALL_BYTES)) == len(ALL_BYTES.encode()) + 2
-
-
-def test_with_word_ends_every_byte_can_end_a_word_in_the_smallest_vocabulary() -> None:
-    smallest = TextTokenizer(train_tokenizer(["a"], TokenizerConfig(vocabulary=452, word_ends=True), template=TEMPLATE))
-    assert smallest.size == 452
-    for text in (ALL_BYTES, *ALL_BYTES):
-        assert smallest.decode(smallest.encode(text)) == text
-    with pytest.raises(ValidationError, match=r"vocabulary \(451\) must be at least 452 with word_ends"):
-        TokenizerConfig(vocabulary=451, word_ends=True)
-
-
-def test_word_ends_tell_a_whole_word_from_the_beginning_of_a_longer_one() -> None:
-    texts = ["on the one onset of an onyx on on"] * 5
-    found = {}
-    for word_ends in (False, True):
-        config = TokenizerConfig(vocabulary=600, word_ends=word_ends)
-        tokenizer = TextTokenizer(train_tokenizer(texts, config, template=TEMPLATE))
-        pieces = tokenizer.pieces()
-        found[word_ends] = [[pieces[i] for i in tokenizer.encode(text)[1:-1]] for text in (" on", " onb")]
-    assert found[False] == [["Ġon"], ["Ġon", "b"]]
-    assert found[True] == [["Ġon</w>"], ["Ġon", "b</w>"]]
-
-
-def test_a_literal_word_end_in_a_text_is_text() -> None:
-    config = TokenizerConfig(vocabulary=700, word_ends=True)
-    tokenizer = TextTokenizer(train_tokenizer(["a </w> b</w> </w></w>"] * 9, config, template=TEMPLATE))
-    for text in ("</w>", "x</w>y", "</w></w> </ w>"):
-        assert tokenizer.decode(tokenizer.encode(text)) == text
-
-
 @pytest.mark.parametrize("text", TEXTS)
 def test_control_tokens_come_from_the_template_alone(tokenizer: TextTokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert (ids[0], ids[-1]) == (BOS_ID, EOS_ID)
     assert not set(ids[1:-1]) & {PAD_ID, BOS_ID, EOS_ID, UNK_ID}
-
-
-def test_a_corpus_full_of_literal_control_tokens_teaches_none_of_them() -> None:
-    texts = ["".join(SPECIAL_TOKENS), " <s> ", "</s>"] * 200
-    trained = TextTokenizer(train_tokenizer(texts, TokenizerConfig(vocabulary=400), template=TEMPLATE))
-    for text in texts[:3]:
-        ids = trained.encode_batch([text], special_tokens=False)[0]
-        assert not set(ids) & {PAD_ID, BOS_ID, EOS_ID, UNK_ID}
-        assert trained.decode(ids) == text
-
-
-def test_frequent_pairs_are_merged_and_rare_ones_are_not() -> None:
-    config = TokenizerConfig(vocabulary=1000, minimum_frequency=2)
-    trained = TextTokenizer(train_tokenizer(["abc abc", "xy"], config, template="$A"))
-    # "abc" stands twice (once behind a space): a+b, then ab+c; "xy" and " abc" stand once.
-    assert trained.size == 260 + 2
-    assert [len(trained.encode(text)) for text in ("abc", " abc", "xy")] == [1, 2, 2]
-
-
-def test_the_template_decides_the_frame() -> None:
-    config = TokenizerConfig(vocabulary=260)
-    ids = {
-        template: TextTokenizer(train_tokenizer(["a"], config, template=template)).encode("a")[:-1]
-        for template in ("$A </s>", "<s> $A </s>")
-    }
-    assert [len(inner) for inner in ids.values()] == [1, 2]
-    assert ids["<s> $A </s>"][0] == BOS_ID
 
 
 def test_bare_encoding_leaves_the_template_out(tokenizer: TextTokenizer) -> None:
@@ -201,22 +121,6 @@ def test_a_folder_that_transformers_has_saved_gives_the_same_ids(tokenizer: Text
     assert TextTokenizer.load(tmp_path / "again").encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
 
 
-def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    # In processes of their own, since hash seeds and thread schedules differ between those.
-    script = (
-        "import sys; from pathlib import Path; from llm.tokenizer import *\n"
-        "texts = [f'{a} {b}{a} the light {b}' for a in range(60) for b in 'xyzäöü']\n"
-        "trained = train_tokenizer(texts, TokenizerConfig(vocabulary=500), template='<s> $A </s>')\n"
-        "TextTokenizer(trained).save(Path(sys.argv[1]), max_length=64)\n"
-    )
-    for seed in ("1", "2"):
-        (tmp_path / seed).mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", script, str(tmp_path / seed)], check=True, env=environment)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
-
-
 def without_special_tokens_in_the_template(content: dict) -> None:
     content["post_processor"]["special_tokens"] = {}
 
@@ -266,55 +170,10 @@ def test_a_tokenizer_with_other_special_tokens_is_refused(tmp_path: Path) -> Non
         TextTokenizer.load(tmp_path)
 
 
-def corpus_of(tmp_path: Path, rows: dict[str, list[dict[str, str]]]) -> Stage:
-    def build(folder: Path) -> dict:
-        return {split: write_jsonl(folder / f"{split}.jsonl", split_rows) for split, split_rows in rows.items()}
-
-    spec = StageSpec(name="corpus", version=1, config={"rows": canonical_json(rows)}, inputs={})
-    return run_stage(spec, build, root=tmp_path / "stages")
-
-
-def test_the_stage_learns_from_the_train_split_alone(tmp_path: Path) -> None:
-    train = [{"group": "a", "source": "the light", "target": "das Licht"}] * 5
-    config = TokenizerConfig(vocabulary=300)
-    made = []
-    for held_out in ("the light", "an entirely other text, other text"):
-        rows = {"train": train, "validation": [{**train[0], "source": held_out}], "test": train}
-        corpus = corpus_of(tmp_path, rows)
-        made.append(
-            tokenizer_stage(corpus, config, fields=("source", "target"), template=TEMPLATE, root=tmp_path / "stages")
-        )
-    assert made[0].key != made[1].key
-    assert len({(stage.path / "tokenizer.json").read_bytes() for stage in made}) == 1
-    assert made[0].facts["texts"] == 10
-    assert made[0].facts["bytes"] == 5 * len("the lightdas Licht")
-    assert made[0].facts["vocabulary"] == TextTokenizer.load(made[0].path).size
-
-
-def test_the_stage_learns_from_all_the_fields_it_is_given(tmp_path: Path) -> None:
-    row = {"group": "a", "source": "aaaa", "target": "zzzz"}
-    corpus = corpus_of(tmp_path, {"train": [row] * 3, "validation": [row], "test": [row]})
-    sizes = {
-        fields: tokenizer_stage(
-            corpus, TokenizerConfig(vocabulary=300), fields=fields, template=TEMPLATE, root=tmp_path / "stages"
-        ).facts["vocabulary"]
-        for fields in (("source",), ("source", "target"))
-    }
-    # "aaaa" gives aa and aaaa; "zzzz" likewise.
-    assert sizes == {("source",): 262, ("source", "target"): 264}
-
-
-def test_an_empty_train_split_is_a_corpus_error(tmp_path: Path) -> None:
-    corpus = corpus_of(tmp_path, {"train": [], "validation": [], "test": []})
-    with pytest.raises(CorpusError, match=r"train\.jsonl: no rows"):
-        tokenizer_stage(
-            corpus, TokenizerConfig(vocabulary=300), fields=("text",), template=TEMPLATE, root=tmp_path / "stages"
-        )
-
-
 def test_importing_the_data_rooms_does_not_import_torch() -> None:
     script = (
-        "import sys, llm.corpora, llm.cleaning, llm.splits, llm.ingest, llm.tokenizer, llm.tokens\n"
+        "import sys, llm.corpora, llm.cleaning, llm.splits, llm.ingest, llm.tokens\n"
+        "import llm.tokenizer, llm.tokenizer_training\n"
         "print([name for name in ('torch', 'transformers', 'pandas', 'datasets') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -16,7 +16,8 @@ from llm.families import FAMILIES, load_family
 from llm.files import canonical_json, read_jsonl, write_jsonl
 from llm.splits import SPLITS
 from llm.stages import Stage, StageSpec, run_stage
-from llm.tokenizer import TextTokenizer, TokenizerConfig, tokenizer_stage, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, tokenizer_stage, train_tokenizer
 from llm.tokens import Survey, TableWriter, TokenColumn, TokenTable, rows_of, tokens_stage
 
 ROWS = [[5, 6, 7], [], [8], [9, 10]]

@@ -10,7 +10,8 @@ import tokenizers
 
 from llm import word_encoder
 from llm.errors import InputError
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.word_encoder import WordEncoder
 
 LEARNT = ["the light is  on\n\n a b's don't we'll 12  \n", "é ü\u3000x \u2028 1² Привет, \u2019quoted\u2019"] * 4

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from llm.errors import InputError
 from llm.families import load_family
 from llm.ingest.corpus import corpus_stage
-from llm.tokenizer import tokenizer_stage
+from llm.tokenizer_training import tokenizer_stage
 from llm.tokens import tokens_stage
 from llm.training.stage import training_stage
 from tasks.registry.logged_model import ModelToLog, save_model, signature

@@ -14,7 +14,7 @@ from llm.ingest.corpus import corpus_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.stages import Stage
-from llm.tokenizer import tokenizer_stage
+from llm.tokenizer_training import tokenizer_stage
 from llm.tokens import tokens_stage
 from llm.training.stage import training_spec, training_stage
 from tasks.registry.logged_model import ModelToLog, save_model

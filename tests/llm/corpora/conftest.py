@@ -1,12 +1,14 @@
-"""A wheel small enough to read in a test: a real zip file, in a downloads folder, pinned by its real checksum."""
+"""What corpora are read from in tests: a real wheel pinned by its real checksum, and real web servers on loopback."""
 
 from __future__ import annotations
 
+import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from remote_sites import Site
 
 from llm.corpora.package_archive import PackageArchive
 from llm.files import sha256_of
@@ -31,3 +33,33 @@ def make_wheel(downloads: Path) -> MakeWheel:
         return PackageArchive(package=package, version="1.0", sha256=sha256_of(path))
 
     return make
+
+
+@pytest.fixture
+def make_site() -> Iterator[Callable[[], Site]]:
+    sites: list[tuple[Site, threading.Thread]] = []
+
+    def make() -> Site:
+        site = Site()
+        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        sites.append((site, thread))
+        return site
+
+    yield make
+    for site, thread in sites:
+        site.shutdown()
+        thread.join()
+        site.server_close()
+
+
+@pytest.fixture
+def site(make_site: Callable[[], Site]) -> Site:
+    return make_site()
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

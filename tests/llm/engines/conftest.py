@@ -9,7 +9,8 @@ import pytest
 import torch
 from saved_models import VOCABULARY, Saved, make_decoder, make_encoder_decoder, make_prompts, make_sources, save
 
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture(scope="session")

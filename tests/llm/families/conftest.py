@@ -15,7 +15,8 @@ from llm.ingest.corpus import corpus_stage
 from llm.predictor import Predictor
 from llm.recipe import Recipe
 from llm.stages import Stage
-from llm.tokenizer import TextTokenizer, tokenizer_stage
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import tokenizer_stage
 from llm.tokens import TokenTable, rows_of, tokens_stage
 from llm.training.stage import MODEL_FOLDER, training_stage
 

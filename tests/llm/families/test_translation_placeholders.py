@@ -13,7 +13,8 @@ from llm.decoding.search import until
 from llm.errors import InputError
 from llm.families.translation import Translation
 from llm.predictor import Predictor
-from llm.tokenizer import EOS_ID, TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import EOS_ID, TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import Survey
 
 

@@ -19,7 +19,7 @@ from llm.ingest.corpus import corpus_stage
 from llm.model.folder import load_model, read_description
 from llm.recipe import Recipe
 from llm.stages import Stage
-from llm.tokenizer import kept_tokenizer_stage, tokenizer_stage
+from llm.tokenizer_training import kept_tokenizer_stage, tokenizer_stage
 from llm.tokens import tokens_stage
 from llm.training.stage import MODEL_FOLDER, training_spec, training_stage
 from llm.training.start import Start, choose_start

@@ -17,7 +17,8 @@ from llm.families.translation import Translation
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.predictor import Predictor
-from llm.tokenizer import EOS_ID, TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import EOS_ID, TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import Survey, TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
 from llm.training.machine import deterministic
