@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 from llm.files import write_atomically
 
 # In the order in which safetensors lays them out, so that each stands at a multiple of its size.
-_DTYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype(np.int64), "I32": np.dtype(np.int32), "BOOL": np.dtype(np.bool_)}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "U64": np.dtype(np.uint64),
+    "I64": np.dtype(np.int64),
+    "F64": np.dtype(np.float64),
+    "I32": np.dtype(np.int32),
+    "BOOL": np.dtype(np.bool_),
+}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _ALIGNMENT = 8
 

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from llm.cleaning.account import Account, Row
@@ -51,7 +51,8 @@ def inspect_corpus(
     found = Inspection(Account(lambda row: first.setdefault(row["step"], row)), first)
     found.files = list(corpus.parts(config))
     items = _limited(corpus.records(config, downloads=downloads), most, found)
-    _gather(clean(items, cleaning, steps=corpus.steps(config), account=found.account), splits, found)
+    kept = clean(items, cleaning, steps=corpus.steps(config), account=found.account)
+    _gather(chain.from_iterable(kept), splits, found)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -38,14 +39,14 @@ def split_of(group: str, config: SplitConfig) -> Split:
 
     A larger share only ever adds groups to a held-out split from the training data, and never swaps them.
     """
-    return SPLITS[int(splits_of(np.array([group_place(group, config.salt)]), config)[0])]
+    return SPLITS[int(splits_of(group_places([group], config.salt), config)[0])]
 
 
-def group_place(group: str, salt: str) -> float:
-    """A number in [0, 1), uniform over groups, that stands for a group."""
+def group_places(groups: Sequence[str], salt: str) -> NDArray[np.float64]:
+    """(n,) numbers in [0, 1), uniform over groups, each of which stands for a group."""
+    digests = b"".join([hashlib.sha256(f"{salt}\0{group}".encode()).digest()[:8] for group in groups])
     # The top 53 bits of the hash, which a float holds exactly.
-    digest = hashlib.sha256(f"{salt}\0{group}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+    return (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)) / np.float64(1 << 53)
 
 
 def splits_of(places: NDArray[np.float64], config: SplitConfig) -> NDArray[np.int8]:

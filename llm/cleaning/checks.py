@@ -1,89 +1,102 @@
-"""Checks that look at one record by itself: each gives the reason to drop it, or None."""
+"""Checks that look at one record by itself: each tells which of many it would drop, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from llm.cleaning.config import JUDGED_LETTERS, LENGTH_SLACK, CleaningConfig
 from llm.cleaning.languages import language_of
 from llm.cleaning.quality import QUALITY_CHECKS
 from llm.corpora.base import LABEL, Record
 
-# (record, its texts, options) -> the reason to drop the record, or None.
-Check = Callable[[Record, list[str], CleaningConfig], str | None]
+Records = Sequence[Record]
+# Of each record, the fields that are prose.
+Texts = Sequence[tuple[str, ...]]
+Found = Iterator[tuple[int, str]]
+# (records with the same fields, their texts, options) -> the number of each to be dropped, from 0, and the reason.
+Check = Callable[[Records, Texts, CleaningConfig], Found]
 
 
-def _blank(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    return None if any(texts) else "holds no text"
+def _blank(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    return ((number, "holds no text") for number, each in enumerate(texts) if not any(each))
 
 
-def _empty_side(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    if all(texts):
-        return None
-    empty = [name for name, value in record.fields.items() if name != LABEL and not value]
-    return f"{' and '.join(empty)} is empty"
+def _empty_side(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    for number, each in enumerate(texts):
+        if not all(each):
+            empty = [name for name, value in records[number].fields.items() if name != LABEL and not value]
+            yield number, f"{' and '.join(empty)} is empty"
 
 
-def _missing_label(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    return "has no label" if record.fields.get(LABEL) == "" else None
+def _missing_label(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    return ((number, "has no label") for number, record in enumerate(records) if record.fields[LABEL] == "")
 
 
-def _unknown_label(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    if not config.labels or LABEL not in record.fields or record.fields[LABEL] in config.labels:
-        return None
-    return f"the label {record.fields[LABEL]!r} is none of cleaning.labels"
+def _unknown_label(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    for number, record in enumerate(records):
+        if (label := record.fields[LABEL]) not in config.labels:
+            yield number, f"the label {label!r} is none of cleaning.labels"
 
 
-def _misaligned(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
+def _misaligned(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
     bound = config.misaligned_ratio
-    if bound is None or len(texts) == 1:
-        return None
-    ratio = _ratio(texts, slack=0)
-    return f"one side is {ratio:.1f} times as long as the other, more than {bound}" if ratio > bound else None
+    assert bound is not None
+    for number, each in enumerate(texts):
+        if (ratio := _ratio(each, slack=0)) > bound:
+            yield number, f"one side is {ratio:.1f} times as long as the other, more than {bound}"
 
 
-def _too_short(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    shortest, bound = min(map(len, texts)), config.minimum_characters
-    return f"{shortest} characters, fewer than {bound}" if shortest < bound else None
+def _too_short(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    bound = config.minimum_characters
+    for number, each in enumerate(texts):
+        if (shortest := min(map(len, each))) < bound:
+            yield number, f"{shortest} characters, fewer than {bound}"
 
 
-def _too_long(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    longest, bound = max(map(len, texts)), config.maximum_characters
-    return f"{longest} characters, more than {bound}" if bound is not None and longest > bound else None
+def _too_long(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    bound = config.maximum_characters
+    assert bound is not None
+    for number, each in enumerate(texts):
+        if (longest := max(map(len, each))) > bound:
+            yield number, f"{longest} characters, more than {bound}"
 
 
-def _length_ratio(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
+def _length_ratio(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
     bound = config.maximum_length_ratio
-    if bound is None or len(texts) == 1:
-        return None
-    ratio = _ratio(texts, slack=LENGTH_SLACK)
-    return f"length ratio {ratio:.1f}, more than {bound}" if ratio > bound else None
+    assert bound is not None
+    for number, each in enumerate(texts):
+        if (ratio := _ratio(each, slack=LENGTH_SLACK)) > bound:
+            yield number, f"length ratio {ratio:.1f}, more than {bound}"
 
 
-def _untranslated(record: Record, texts: list[str], config: CleaningConfig) -> str | None:
-    if len(texts) == 1 or not config.drop_untranslated or "target" not in record.fields:
-        return None
-    return "the target repeats the source" if record.fields["source"] == record.fields["target"] else None
+def _untranslated(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    for number, record in enumerate(records):
+        if record.fields["source"] == record.fields["target"]:
+            yield number, "the target repeats the source"
 
 
-def _language(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-    for field, wanted in config.languages.items():
-        text = record.fields.get(field, "")
-        if sum(map(str.isalpha, text)) >= JUDGED_LETTERS:
-            found, probability = language_of(text)
-            if found not in wanted:
-                return f"{field} seems to be {found} (probability {probability:.2f}), not {' or '.join(wanted)}"
-    return None
+def _language(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+    for number, record in enumerate(records):
+        for field, wanted in config.languages.items():
+            text = record.fields.get(field, "")
+            if sum(map(str.isalpha, text)) >= JUDGED_LETTERS:
+                found, probability = language_of(text)
+                if found not in wanted:
+                    reason = f"{field} seems to be {found} (probability {probability:.2f}), not {' or '.join(wanted)}"
+                    yield number, reason
+                    break
 
 
-def _quality(check: Callable[[str], str | None]) -> Check:
-    def judge(record: Record, texts: list[str], config: CleaningConfig) -> str | None:  # noqa: ARG001
-        return next(filter(None, map(check, texts)), None)
+def _quality(judge: Callable[[str], str | None]) -> Check:
+    def check(records: Records, texts: Texts, config: CleaningConfig) -> Found:  # noqa: ARG001
+        for number, each in enumerate(texts):
+            if reason := next(filter(None, map(judge, each)), None):
+                yield number, reason
 
-    return judge
+    return check
 
 
-def _ratio(texts: list[str], *, slack: int) -> float:
+def _ratio(texts: tuple[str, ...], *, slack: int) -> float:
     lengths = [len(text) + slack for text in texts]
     return max(lengths) / min(lengths)
 
@@ -105,16 +118,24 @@ CHECKS: Mapping[str, Check] = {
 BAD: frozenset[str] = frozenset({"empty_side", "missing_label", "unknown_label", "misaligned"})
 
 
-def active_checks(config: CleaningConfig) -> dict[str, Check]:
-    """The checks that can fail with these options, in their order."""
+def active_checks(config: CleaningConfig, fields: Sequence[str]) -> dict[str, Check]:
+    """The checks that can fail with these options for records with these `fields`, in their order."""
+    labelled, translated = LABEL in fields, {"source", "target"} <= set(fields)
+    one_text = len(set(fields) - {LABEL}) == 1
     idle = {
-        "unknown_label": not config.labels,
-        "misaligned": config.misaligned_ratio is None,
+        "empty_side": one_text,
+        "missing_label": not labelled,
+        "unknown_label": not labelled or not config.labels,
+        "misaligned": one_text or config.misaligned_ratio is None,
         "too_short": config.minimum_characters <= 1,  # a text of none is blank, or an empty side
         "too_long": config.maximum_characters is None,
-        "length_ratio": config.maximum_length_ratio is None,
-        "untranslated": not config.drop_untranslated,
+        "length_ratio": one_text or config.maximum_length_ratio is None,
+        "untranslated": not translated or not config.drop_untranslated,
         "language": not config.languages,
     }
-    quality = {f"quality_{name}": _quality(QUALITY_CHECKS[name]) for name in config.quality}
-    return {name: check for name, check in CHECKS.items() if not idle.get(name)} | quality
+    return {name: check for name, check in all_checks(config).items() if not idle.get(name)}
+
+
+def all_checks(config: CleaningConfig) -> dict[str, Check]:
+    """All checks by name, those of quality as far as `config` asks for them."""
+    return {**CHECKS, **{f"quality_{name}": _quality(QUALITY_CHECKS[name]) for name in config.quality}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from llm.cleaning.config import CleaningConfig
 from llm.cleaning.redaction import REDACTIONS
@@ -13,6 +13,10 @@ Repair = Callable[[str], str]
 
 # C0 and C1 controls but tab and newline, the byte order mark, and lone surrogates, which UTF-8 cannot write.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
+# Of bytes: what is left when these are deleted is no plain text.
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
+# Repairs that find nothing in plain text.
+_NOT_FOR_PLAIN = frozenset({"encoding", "control_characters", "unicode_nfc"})
 # So many combining marks in a row are no writing: such a text is left as it is.
 _MARKS = 20_000
 _LONG_RUN = re.compile(rf"[^\w\s\x00-\x7f]{{{_MARKS},}}")
@@ -37,11 +41,21 @@ def repairs(config: CleaningConfig) -> dict[str, Repair]:
     }
 
 
-def needs_none(text: str) -> bool:
-    """True, in a fraction of the time, of most texts that no repair but a redaction would change."""
-    if not text.isascii() or not text or text[0] <= " " or text[-1] <= " ":
-        return False
-    return text.isprintable() or text.replace("\n", " ").replace("\t", " ").isprintable()
+def repair_all(
+    values: Sequence[str], chosen: Mapping[str, Repair], *, changed: Mapping[str, set[int]]
+) -> Iterator[tuple[int, str]]:
+    """Number and new value of each of `values` that repairs change; `changed` takes the numbers by repair."""
+    few = {name: repair for name, repair in chosen.items() if name not in _NOT_FOR_PLAIN}
+    for number, given in enumerate(values):
+        plain = given.isascii() and not given.encode().translate(None, _PLAIN)
+        value = given
+        for name, repair in (few if plain else chosen).items():
+            after = repair(value)
+            if after != value:
+                changed[name].add(number)
+                value = after
+        if value is not given:
+            yield number, value
 
 
 def _decoded_once(text: str) -> str:

@@ -15,7 +15,7 @@ from llm.errors import CorpusError
 LABEL = "label"
 
 
-@dataclass(slots=True)  # not frozen, though nothing changes one: to make a frozen one takes three times as long
+@dataclass(slots=True)  # not frozen: cleaning puts repaired fields in, and to make a frozen one takes thrice the time
 class Record:
     """One example: `fields` by name ("text"; "source" and "target"; "text" and "label").
 

@@ -6,8 +6,9 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from llm.checksums import ChecksumCache
 from llm.cleaning.account import quarantine_file, too_much_bad
 from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA, CorpusConfig
-from llm.errors import ConfigError, CorpusError
+from llm.errors import ConfigError, CorpusError, StageError
+from llm.ingest.index import Index
 from llm.ingest.selection import REASONS, STEPS, Selection, select
-from llm.ingest.shards import QUARANTINE, Index, joined_signatures, read_index, read_rows, shard_spec, shard_stage
+from llm.ingest.shards import QUARANTINE, joined_signatures, read_rows, shard_spec, shard_stage
 from llm.ingest.workers import read_parts
 from llm.processes import cores
 from llm.splits import SPLITS, SplitConfig
@@ -60,10 +62,13 @@ def corpus_stage(
     _check_fields(config, fields)
     parts = corpus.parts(config)
     checksums = ChecksumCache(root / "checksums.json")
-    specs = {
-        name: shard_spec(part, cleaning, fields=fields, salt=splits.salt, checksum=checksums.of)
-        for name, part in parts.items()
-    }
+
+    def identified(part: CorpusConfig) -> StageSpec:
+        return shard_spec(part, cleaning, fields=fields, salt=splits.salt, checksum=checksums.of)
+
+    # Hashing lets other threads run.
+    with ThreadPoolExecutor(cores()) as threads:
+        specs = dict(zip(parts, threads.map(identified, parts.values()), strict=True))
     checksums.save()
     spec = StageSpec(
         name="corpus",
@@ -132,14 +137,14 @@ def _join(
     account = _total([shard.facts for shard in shards])
     _check_account(account, cleaning, source=source, files=files)
     with joined_signatures(shards, folder) as signatures:
-        index = replace(read_index(shards), signatures=signatures)
-        selection = select(index, cleaning, splits)
+        index = Index(shards)
+        selection = select(index, cleaning, splits, signatures=signatures)
     _write(shards, index, selection, folder)
     account["kept"] = int(selection.kept.sum())
     account["dropped"] |= {name: int((selection.step == number).sum()) for number, name in enumerate(STEPS)}
-    sizes: dict[str, dict[str, Any]] = {split: _size(index, selection, number) for number, split in enumerate(SPLITS)}
+    sizes = _sizes(index, selection)
     _check_splits(account, sizes, source=source)
-    _check_classes(sizes, index, cleaning, source=source)
+    _check_classes(sizes, index.labels, cleaning, source=source)
     return {**account, "splits": sizes}
 
 
@@ -158,45 +163,63 @@ def _total(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _write(shards: Sequence[Stage], index: Index, selection: Selection, folder: Path) -> None:
-    names = list(STEPS)
     with ExitStack() as stack:
         files = [stack.enter_context((folder / f"{split}.jsonl").open("wb")) for split in SPLITS]
         earlier = [shard.path / QUARANTINE for shard in shards]
         quarantine = stack.enter_context(quarantine_file(folder / QUARANTINE, after=earlier))
-        decided = zip(read_rows(shards), selection.step.tolist(), selection.split.tolist(), strict=True)
-        for number, (line, step, split) in enumerate(decided):
-            if step < 0:
-                files[split].write(line)
-                continue
-            other = selection.other[number]
-            fields = orjson.loads(line)
-            del fields["group"]
-            quarantine(
-                {
-                    "source": index.origins[index.arrays["origin"][number]],
-                    "position": int(index.arrays["position"][number]),
-                    "offset": None,
-                    "step": names[step],
-                    "reason": REASONS[names[step]].format(other=index.where(other) if other >= 0 else ""),
-                    "record": fields,
-                }
-            )
+        start = 0
+        for lines in read_rows(shards):
+            rows = slice(start, start + len(lines))
+            split = np.where(selection.kept[rows], selection.split[rows], -1)
+            for number, file in enumerate(files):
+                file.write(b"".join(compress(lines, (split == number).tolist())))
+            for row in np.flatnonzero(split < 0).tolist():
+                quarantine(_dropped(lines[row], start + row, index, selection))
+            start += len(lines)
+    if start != len(index):
+        raise StageError(
+            f"the shards of the corpus hold {start:,} rows, but numbers of {len(index):,}",
+            remedy=f"delete {shards[0].path.parent} and run again: it will be built anew",
+        )
 
 
-def _size(index: Index, selection: Selection, split: int) -> dict[str, Any]:
-    rows = np.flatnonzero(selection.kept & (selection.split == split))
-    facts: dict[str, Any] = {
-        "rows": int(rows.size),
-        "bytes": int(index.arrays["bytes"][rows].sum()),
-        "groups": int(np.unique(index.arrays["group"][rows]).size),
+def _dropped(line: bytes, row: int, index: Index, selection: Selection) -> dict[str, Any]:
+    """What the quarantine says of a record that is only wrong among others."""
+    name, other = list(STEPS)[selection.step[row]], int(selection.other[row])
+    origin, position = index.place_of(row)
+    fields = orjson.loads(line)
+    del fields["group"]
+    return {
+        "source": origin,
+        "position": position,
+        "offset": None,
+        "step": name,
+        "reason": REASONS[name].format(other=index.where(other) if other >= 0 else ""),
+        "record": fields,
     }
-    numbers, counts = np.unique(index.arrays["label"][rows], return_counts=True)
-    labels = {index.labels[number]: int(count) for number, count in zip(numbers, counts, strict=True) if number >= 0}
-    facts["lengths"] = _lengths(index.arrays["bytes"][rows])
-    return {**facts, "labels": dict(sorted(labels.items()))} if labels else facts
 
 
-def _lengths(sizes: NDArray[np.uint64]) -> list[int]:
+def _sizes(index: Index, selection: Selection) -> dict[str, dict[str, Any]]:
+    """Rows, bytes, groups, lengths and labels of each split."""
+    split = np.where(selection.kept, selection.split, -1)
+    found: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(SPLITS):
+        rows = np.flatnonzero(split == number)
+        sizes = index.column("bytes")[rows]
+        found[name] = {
+            "rows": int(rows.size),
+            "bytes": int(sizes.sum()),
+            "groups": int(np.unique(index.column("group")[rows]).size),
+            "lengths": _lengths(sizes),
+        }
+        counts = np.bincount(index.label_numbers()[rows] + 1)[1:] if index.labels else ()
+        labels = {label: int(count) for label, count in zip(index.labels, counts, strict=False) if count}
+        if labels:
+            found[name]["labels"] = dict(sorted(labels.items()))
+    return found
+
+
+def _lengths(sizes: NDArray[np.int64]) -> list[int]:
     """How many records have 1, 2 to 3, 4 to 7, ... bytes: a bin for each power of two, up to the last that has any."""
     counts: list[int] = np.bincount(np.frexp(sizes.astype(np.float64))[1]).tolist()
     return counts[1:]
@@ -229,17 +252,17 @@ def _check_splits(account: Mapping[str, Any], sizes: Mapping[str, Mapping[str, A
 
 
 def _check_classes(
-    sizes: Mapping[str, Mapping[str, Any]], index: Index, cleaning: CleaningConfig, *, source: str
+    sizes: Mapping[str, Mapping[str, Any]], labels: Sequence[str], cleaning: CleaningConfig, *, source: str
 ) -> None:
-    if not index.labels:
+    if not labels:
         return
-    wanted = dict.fromkeys((*cleaning.labels, *sorted(index.labels)))
+    wanted = dict.fromkeys((*cleaning.labels, *sorted(labels)))
     if len(wanted) == 1:
         raise CorpusError(
             f"one class: every record of the corpus {source!r} has the label {next(iter(wanted))!r}",
             remedy="add records of other classes, or check that corpus.columns names the right column",
         )
-    empty = [repr(label) for label in wanted if label not in sizes["train"]["labels"]]
+    empty = [repr(label) for label in wanted if label not in sizes["train"].get("labels", {})]
     if empty:
         raise CorpusError(
             f"empty class: the train split of the corpus {source!r} holds no record with the label {_named(empty)}",

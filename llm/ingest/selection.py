@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llm.cleaning.config import CleaningConfig
 from llm.errors import CorpusError
-from llm.ingest.shards import Index
-from llm.near_duplicates import clusters
+from llm.ingest.index import Index
+from llm.near_duplicates import Signatures, clusters
 from llm.splits import SPLITS, SplitConfig, splits_of
 
 # Examples that an error names.
@@ -25,13 +26,14 @@ _NAMED = 3
 class Selection:
     """`split`: (N,) int8, the number of a record's split in SPLITS, whether it is kept or not.
 
-    `step`: (N,) int8, the number in STEPS of what dropped a record, or -1; `other`: (N,) int64, the record for whose
-    sake it was dropped, or -1.
+    `step`: (N,) int8, the number in STEPS of what dropped a record, or -1; `other`: (N,) int32, the record for whose
+    sake it was dropped, or -1. `signatures`: (N, P), where near duplicates are looked for.
     """
 
     split: NDArray[np.int8]
     step: NDArray[np.int8]
-    other: NDArray[np.int64]
+    other: NDArray[np.int32]
+    signatures: Signatures | None = None
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -45,17 +47,20 @@ class Selection:
             self.other[rows] = other
 
 
-def select(index: Index, cleaning: CleaningConfig, splits: SplitConfig) -> Selection:
-    """Go through STEPS, one after another.
+def select(
+    index: Index, cleaning: CleaningConfig, splits: SplitConfig, *, signatures: Signatures | None = None
+) -> Selection:
+    """Go through STEPS, one after another; near duplicates are looked for where there are (N, P) `signatures`.
 
     Raises CorpusError when labels contradict each other more than `cleaning.maximum_conflicting_share` allows, or when
     `cleaning.leaks` forbids what it would remove.
     """
     count = len(index)
     selection = Selection(
-        split=splits_of(index.arrays["place"], splits),
+        split=splits_of(index.column("place"), splits),
         step=np.full(count, -1, dtype=np.int8),
-        other=np.full(count, -1, dtype=np.int64),
+        other=np.full(count, -1, dtype=np.int32),
+        signatures=signatures,
     )
     for step in STEPS.values():
         step(index, cleaning, selection)
@@ -64,28 +69,30 @@ def select(index: Index, cleaning: CleaningConfig, splits: SplitConfig) -> Selec
 
 def _duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:  # noqa: ARG001
     """All fields are those of an earlier record."""
-    _, first, inverse = np.unique(index.arrays["record"], return_index=True, return_inverse=True)
-    earlier = first[inverse]
-    rows = np.flatnonzero(earlier != np.arange(len(index)))
-    selection.drop("duplicate", rows, earlier[rows])
+    order, first = _runs(index.column("record"))
+    selection.drop("duplicate", order[~first], _of_run(order[first], first)[~first])
 
 
 def _conflicting_label(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
     """The text has another label elsewhere: no answer would be right."""
-    rows = np.flatnonzero(selection.kept & (index.arrays["label"] >= 0))
+    labels = index.label_numbers()
+    rows = np.flatnonzero(selection.kept & (labels >= 0))
     if rows.size == 0:
         return
-    labels = index.arrays["label"][rows]
-    _, first, inverse = np.unique(index.arrays["text"][rows], return_index=True, return_inverse=True)
-    differs = np.zeros(first.size, dtype=bool)
-    np.logical_or.at(differs, inverse, labels != labels[first][inverse])
-    found = rows[differs[inverse]]
-    # For the first of them, the others are the contradiction; one of those stands for all.
-    others = rows[first[inverse]][differs[inverse]]
+    order, first = _runs(index.column("text")[rows])
+    rows, labels = rows[order], labels[rows][order]
+    differs = labels != _of_run(labels[first], first)
+    starts = np.flatnonzero(first)
+    conflict = _of_run(np.logical_or.reduceat(differs, starts), first)
+    # The first that differs stands for all the others.
+    second = np.minimum.reduceat(np.where(differs, np.arange(rows.size), rows.size - 1), starts)
+    others = np.where(differs, _of_run(rows[first], first), rows[_of_run(second, first)])[conflict]
+    found, labels = rows[conflict], labels[conflict]
     share = found.size / rows.size
     if share > cleaning.maximum_conflicting_share:
         named = "; ".join(
-            f"{index.where(row)} says {index.labels[index.arrays['label'][row]]!r}" for row in found[:_NAMED]
+            f"{index.where(int(found[number]))} says {index.labels[labels[number]]!r}"
+            for number in np.argsort(found)[:_NAMED]
         )
         raise CorpusError(
             f"conflicting labels: {found.size:,} of {rows.size:,} records ({share:.1%}) have a text that has another "
@@ -96,12 +103,12 @@ def _conflicting_label(index: Index, cleaning: CleaningConfig, selection: Select
     selection.drop("conflicting_label", found, others)
 
 
-def _near_duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
+def _near_duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:  # noqa: ARG001
     """Much of the text is that of another record: of such a cluster, the record that is held out most stays."""
-    if cleaning.near_duplicates is None or index.signatures is None:
+    if cleaning.near_duplicates is None or selection.signatures is None:
         return
     rows = np.flatnonzero(selection.kept)
-    cluster = clusters(index.signatures, threshold=cleaning.near_duplicates)[rows]
+    cluster = clusters(selection.signatures, threshold=cleaning.near_duplicates)[rows]
     # By cluster, then the split furthest from training, then the order of reading. A text of yesterday's test split
     # stays there when tomorrow's corpus brings a copy of it that would be in train.
     order = np.lexsort((rows, -selection.split[rows].astype(np.int64), cluster))
@@ -114,31 +121,39 @@ def _over_maximum(index: Index, cleaning: CleaningConfig, selection: Selection) 
     """Not among the `maximum_records` whose hash is smallest."""
     rows = np.flatnonzero(selection.kept)
     if 0 < cleaning.maximum_records < rows.size:
-        order = np.argsort(index.arrays["record"][rows], kind="stable")
+        order = np.argsort(index.column("record")[rows], kind="stable")
         selection.drop("over_maximum", rows[order[cleaning.maximum_records :]])
 
 
 def _leaked(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
     """The text is in a split that is held out more: groups are apart, but one text may be in several groups."""
     rows = np.flatnonzero(selection.kept)
-    # The higher the number in SPLITS, the further it is from training.
-    split = selection.split[rows].astype(np.int64)
-    _, inverse = np.unique(index.arrays["text"][rows], return_inverse=True)
-    highest = np.full(inverse.max(initial=-1) + 1, -1, dtype=np.int64)
-    np.maximum.at(highest, inverse, split)
-    holder = np.full(highest.size, -1, dtype=np.int64)
-    top = split == highest[inverse]
-    holder[inverse[top]] = rows[top]
-    leaked = rows[~top]
-    if leaked.size and cleaning.leaks == "refuse":
-        first = leaked[0]
+    # The higher the number in SPLITS, the further it is from training: of equal texts, that comes first.
+    order, first = _runs(index.column("text")[rows], then=-selection.split[rows])
+    rows, split = rows[order], selection.split[rows][order]
+    leaked = split != _of_run(split[first], first)
+    found, holders = rows[leaked], _of_run(rows[first], first)[leaked]
+    if found.size and cleaning.leaks == "refuse":
+        row, holder = found[np.argmin(found)], holders[np.argmin(found)]
         raise CorpusError(
-            f"train rows in test: {leaked.size:,} records have a text that a split further from training holds too, "
-            f"such as {index.where(first)} ({SPLITS[selection.split[first]]}) and "
-            f"{index.where(holder[inverse[~top]][0])} ({SPLITS[highest[inverse[~top]][0]]})",
+            f"train rows in test: {found.size:,} records have a text that a split further from training holds too, "
+            f"such as {index.where(int(row))} ({SPLITS[selection.split[row]]}) and "
+            f"{index.where(int(holder))} ({SPLITS[selection.split[holder]]})",
             remedy="give such records one group, or set cleaning.leaks to remove",
         )
-    selection.drop("leaked", leaked, holder[inverse[~top]])
+    selection.drop("leaked", found, holders)
+
+
+def _runs(values: NDArray[Any], *, then: NDArray[np.int8] | None = None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(n,) values -> (n,) their order, equals by `then` and as they stand, and (n,) where a run of equals begins."""
+    order = np.argsort(values, kind="stable") if then is None else np.lexsort((then, values))
+    ordered = values[order]
+    return order, np.append(np.ones(min(1, len(ordered)), dtype=bool), ordered[1:] != ordered[:-1])
+
+
+def _of_run(values: NDArray[Any], first: NDArray[np.bool_]) -> NDArray[Any]:
+    """(runs,) a value of each run -> (n,) for each of its members."""
+    return np.repeat(values, np.diff(np.flatnonzero(first), append=len(first)))
 
 
 STEPS: dict[str, Callable[[Index, CleaningConfig, Selection], None]] = {

@@ -7,72 +7,33 @@ duplicates are looked for, and `quarantine.jsonl.gz`. N: records of the shard.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-import safetensors.numpy
-import xxhash
-from numpy.typing import NDArray
 
 from llm.cleaning.account import Account, quarantine_file
 from llm.cleaning.config import CleaningConfig
 from llm.cleaning.pipeline import clean
 from llm.corpora import CORPORA, CorpusConfig
-from llm.corpora.base import LABEL, Checksum, Record, Step, Unreadable, each
+from llm.corpora.base import Checksum, Record, Step, Unreadable, each
 from llm.corpora.local_files import LocalFiles
 from llm.ingest.contamination import KeptOut, kept_out_texts
+from llm.ingest.index import IndexWriter
 from llm.near_duplicates import PERMUTATIONS, SignatureFile, Signatures, signatures
 from llm.progress import track
-from llm.splits import group_place
 from llm.stages import Stage, StageSpec, run_stage
 
 ROWS = "rows.jsonl"
 QUARANTINE = "quarantine.jsonl.gz"
-_INDEX = "rows.safetensors"
 _SIGNATURES = "signatures.u16"
-# Texts whose signatures are computed at once.
-_BATCH = 1_000
-_STAGE_VERSION = 1
+_STAGE_VERSION = 2
+_READ_AT_ONCE = 1 << 20
 # Options that only the selection over all shards reads.
 _LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks", "near_duplicates"}
-# Each number that is kept of a row: its name, its kind for `struct`, and for numpy.
-_COLUMNS = (
-    ("record", "Q", np.uint64),  # hash of all fields
-    ("text", "Q", np.uint64),  # hash of the texts, without case and spaces
-    ("group", "Q", np.uint64),  # hash of the group
-    ("place", "d", np.float64),  # of the group, in [0, 1): see llm.splits
-    ("bytes", "Q", np.uint64),  # of the texts, in UTF-8
-    ("label", "q", np.int64),  # number in the shard's facts, or -1
-    ("origin", "q", np.int64),  # number in the shard's facts
-    ("position", "q", np.int64),  # line, row or number in the origin
-)
-_NUMBERS = struct.Struct("<" + "".join(kind for _, kind, _ in _COLUMNS))
-_NUMPY = np.dtype([(name, kind) for name, _, kind in _COLUMNS])
-_SPACES = b" \t\n"
-
-
-@dataclass(frozen=True, eq=False)
-class Index:
-    """What is known of N records: (N,) arrays by the names of `_COLUMNS`, and the names behind their numbers."""
-
-    arrays: Mapping[str, NDArray[Any]]
-    labels: tuple[str, ...]
-    origins: tuple[str, ...]
-    signatures: Signatures | None = None
-
-    def __len__(self) -> int:
-        return len(self.arrays["record"])
-
-    def where(self, row: int) -> str:
-        """Origin and position of a record."""
-        return f"{self.origins[self.arrays['origin'][row]]}, {self.arrays['position'][row]}"
 
 
 def shard_spec(
@@ -146,28 +107,28 @@ def _build(
     with quarantine_file(folder / QUARANTINE) as quarantine:
         account = Account(quarantine)
         steps = {**corpus.steps(config), **_keep_out(cleaning, downloads)}
-        kept = clean(_only(tuple(fields), items), cleaning, steps=steps, account=account)
-        with _signed(kept, folder, wanted=cleaning.near_duplicates is not None) as records:
-            index = _write_rows(records, folder, salt=salt)
-    safetensors.numpy.save_file(dict(index.arrays), folder / _INDEX)
+        chosen = items if corpus.fields(config) == tuple(fields) else _only(tuple(fields), items)
+        kept = clean(chosen, cleaning, steps=steps, account=account)
+        with IndexWriter(folder, fields=fields, salt=salt) as index:
+            _write_rows(kept, folder, index, signed=cleaning.near_duplicates is not None)
+            index.save()
     return {**account.facts, "labels": list(index.labels), "origins": list(index.origins)}
 
 
-def read_index(shards: Sequence[Stage]) -> Index:
-    """The indices of all shards, one behind the other."""
-    labels: dict[str, int] = {}
-    origins: list[str] = []
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name, _, _ in _COLUMNS}
-    for shard in shards:
-        arrays = safetensors.numpy.load_file(shard.path / _INDEX)
-        numbers = [labels.setdefault(label, len(labels)) for label in shard.facts["labels"]]
-        arrays["label"] = np.array([*numbers, -1], dtype=np.int64)[arrays["label"]]
-        arrays["origin"] = arrays["origin"] + len(origins)
-        origins.extend(shard.facts["origins"])
-        for name, values in arrays.items():
-            columns[name].append(values)
-    joined = {name: np.concatenate([*columns[name], np.empty(0, kind)]) for name, _, kind in _COLUMNS}
-    return Index(joined, tuple(labels), tuple(origins))
+def _write_rows(batches: Iterable[list[Record]], folder: Path, index: IndexWriter, *, signed: bool) -> None:
+    with ExitStack() as stack:
+        rows = stack.enter_context((folder / ROWS).open("wb"))
+        signature_file = stack.enter_context((folder / _SIGNATURES).open("wb")) if signed else None
+        for batch in batches:
+            index.add(batch)
+            rows.write(
+                b"".join(
+                    orjson.dumps({"group": record.group, **record.fields}, option=orjson.OPT_APPEND_NEWLINE)
+                    for record in batch
+                )
+            )
+            if signature_file is not None:
+                signature_file.write(signatures(["\n".join(record.texts) for record in batch]).data)
 
 
 @contextmanager
@@ -183,11 +144,12 @@ def joined_signatures(shards: Sequence[Stage], folder: Path) -> Iterator[Signatu
         yield file.array()
 
 
-def read_rows(shards: Sequence[Stage]) -> Iterator[bytes]:
-    """The lines of all shards, in the order of `read_index`, each with its end."""
+def read_rows(shards: Sequence[Stage]) -> Iterator[list[bytes]]:
+    """The lines of all shards by the megabyte, in the order of their index, each with its end."""
     for shard in shards:
         with (shard.path / ROWS).open("rb") as file:
-            yield from file
+            while lines := file.readlines(_READ_AT_ONCE):
+                yield lines
 
 
 def _keep_out(cleaning: CleaningConfig, downloads: Path) -> dict[str, Step]:
@@ -203,50 +165,3 @@ def _only(fields: tuple[str, ...], items: Iterable[Record | Unreadable]) -> Iter
         else:
             chosen = {name: item.fields[name] for name in fields}
             yield Record(item.group, chosen, item.origin, item.position)
-
-
-@contextmanager
-def _signed(records: Iterator[Record], folder: Path, *, wanted: bool) -> Iterator[Iterator[Record]]:
-    """The same records, whose signatures are written as they pass, if that is `wanted`."""
-    if not wanted:
-        yield records
-        return
-
-    with (folder / _SIGNATURES).open("wb") as file:
-
-        def passing() -> Iterator[Record]:
-            while batch := list(islice(records, _BATCH)):
-                file.write(signatures(["\n".join(record.texts) for record in batch]).data)
-                yield from batch
-
-        yield passing()
-
-
-def _write_rows(records: Iterable[Record], folder: Path, *, salt: str) -> Index:
-    packed = bytearray()
-    labels: dict[str, int] = {}
-    origins: dict[str, int] = {}
-    with (folder / ROWS).open("wb") as file:
-        for record in records:
-            fields, group = record.fields, record.group or ""
-            file.write(orjson.dumps({"group": group, **fields}, option=orjson.OPT_APPEND_NEWLINE))
-            text = "\0".join(record.texts)
-            label = fields.get(LABEL)
-            packed += _NUMBERS.pack(
-                _hash("\0".join(fields.values()).encode()),
-                _hash(text.casefold().encode().translate(None, _SPACES)),
-                _hash(group.encode()),
-                group_place(group, salt),
-                len(text if text.isascii() else text.encode()) - text.count("\0"),
-                -1 if label is None else labels.setdefault(label, len(labels)),
-                origins.setdefault(record.origin, len(origins)),
-                record.position,
-            )
-    numbers = np.frombuffer(packed, dtype=_NUMPY)
-    arrays = {name: np.ascontiguousarray(numbers[name]) for name, _, _ in _COLUMNS}
-    return Index(arrays, tuple(labels), tuple(origins))
-
-
-def _hash(data: bytes) -> int:
-    # 64 bits: among ten million different texts, two alike have a chance of three in a million.
-    return xxhash.xxh3_64_intdigest(data)

@@ -13,6 +13,8 @@ from llm.array_file import ArrayWriter, map_arrays
 
 ARRAYS = {
     "z": np.arange(5, dtype=np.int64),
+    "hashes": np.arange(5, dtype=np.uint64),
+    "places": np.linspace(0.0, 1.0, 3),
     "b": np.arange(3, dtype=np.int32),
     "pairs": np.arange(6, dtype=np.int32).reshape(3, 2),
     "flags": np.array([True, False, True]),
@@ -63,7 +65,7 @@ def test_a_piece_of_another_kind_is_refused(tmp_path: Path) -> None:
             writer.append("a", ARRAYS["z"])
         with pytest.raises(ValueError, match=r"a is int32 \(\) a row, not int32 \(2,\)"):
             writer.append("a", ARRAYS["pairs"])
-        with pytest.raises(ValueError, match="f is float32; a file of arrays holds int64, int32, bool"):
+        with pytest.raises(ValueError, match="f is float32; a file of arrays holds uint64, int64, float64"):
             writer.append("f", np.zeros(2, dtype=np.float32))
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from llm.corpora.base import Unreadable
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _END = re.compile(rb"\r\n?|\n")
 # How much of what could not be read is shown, in bytes.
 _SHOWN = 200
@@ -23,19 +23,62 @@ class Line(NamedTuple):
     text: str
 
 
+class Block(NamedTuple):
+    """Lines in a row, without their ends of `end` bytes: the number and the offset are those of the first.
+
+    A line that is too long to be kept is a block of its own: its beginning, and how many bytes are `lost`.
+    """
+
+    number: int
+    offset: int
+    lines: list[bytes]
+    end: int
+    lost: int = 0
+
+
 def lines(stream: BinaryIO, *, origin: str, longest: int) -> Iterator[Line | Unreadable]:
     r"""The lines of `stream`, ended by \n, \r\n or \r; a byte order mark is left out.
 
     Unreadable are lines of more than `longest` bytes, of bytes that are not UTF-8 (neither overlong forms nor
     surrogates are), and with NUL bytes; and a file without a single byte.
     """
-    number = 0
-    for number, (offset, data, length) in enumerate(_cut(stream, longest=longest), start=1):
+    for block in blocks(stream, origin=origin, longest=longest):
+        yield from [block] if isinstance(block, Unreadable) else lines_of(block, origin=origin, longest=longest)
+
+
+def lines_of(block: Block, *, origin: str, longest: int) -> Iterator[Line | Unreadable]:
+    """The lines of a block, unreadable as in `lines`."""
+    offset = block.offset
+    for number, data in enumerate(block.lines, start=block.number):
+        length = len(data) + block.lost
         if length > longest:
             yield _too_large(length, longest, origin=origin, number=number, offset=offset, data=data)
         else:
             yield _decoded(data, origin=origin, number=number, offset=offset)
-    if number == 0:
+        offset += length + block.end
+
+
+def blocks(stream: BinaryIO, *, origin: str, longest: int) -> Iterator[Block | Unreadable]:
+    """The lines of `stream` by the megabyte, for readers that take many at once; unreadable is an empty file."""
+    number, pending, offset, lost = 1, b"", 0, 0
+    chunk = stream.read(_CHUNK)
+    if chunk.startswith(codecs.BOM_UTF8):
+        chunk, offset = chunk[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
+    while chunk or pending:
+        following = stream.read(_CHUNK)
+        data = pending + chunk
+        whole_lines = len(data) if not following else _last_end(data)
+        for found, end in _split(data[:whole_lines], first_alone=lost > 0):
+            yield Block(number, offset, found, end, lost)
+            number += len(found)
+            offset += lost + sum(map(len, found)) + end * len(found)
+            lost = 0
+        pending, chunk = data[whole_lines:], following
+        if lost or len(pending) > longest:
+            # The beginning stands for the line until its end is found.
+            kept = pending[: min(_SHOWN, longest)]
+            lost, pending = lost + len(pending) - len(kept), kept
+    if number == 1:
         yield Unreadable("empty_file", "holds no byte", origin, 0, 0)
 
 
@@ -75,38 +118,27 @@ def _too_large(length: int, longest: int, *, origin: str, number: int, offset: i
     return Unreadable("too_large", reason, origin, number, offset, shown(data))
 
 
-def _cut(stream: BinaryIO, *, longest: int) -> Iterator[tuple[int, bytes, int]]:
-    """Offset, bytes and length of each line; of a line that is too long only the beginning is kept."""
-    pending, offset, lost = b"", 0, 0
-    chunk = stream.read(_CHUNK)
-    if chunk.startswith(codecs.BOM_UTF8):
-        chunk, offset = chunk[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
-    while chunk or pending:
-        following = stream.read(_CHUNK)
-        data = pending + chunk
-        start = 0
-        for end, after in _ends(data, last=not following):
-            yield offset, data[start:end], lost + end - start
-            offset, start, lost = offset + lost + after - start, after, 0
-        pending, chunk = data[start:], following
-        if lost or len(pending) > longest:
-            # The beginning stands for the line until its end is found.
-            kept = pending[: min(_SHOWN, longest)]
-            lost, pending = lost + len(pending) - len(kept), kept
-        if not following:
-            if pending:
-                yield offset, pending, lost + len(pending)
-            return
+def _last_end(data: bytes) -> int:
+    r"""Behind the last line end; a \r that may be half of one waits for what follows."""
+    return max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
 
 
-def _ends(data: bytes, *, last: bool) -> Iterator[tuple[int, int]]:
-    """Where lines end and where the next begin; a \r that may be half of a line end waits for what follows."""
-    if b"\r" not in data:
-        end = data.find(b"\n")
-        while end >= 0:
-            yield end, end + 1
-            end = data.find(b"\n", end + 1)
+def _split(data: bytes, *, first_alone: bool) -> Iterator[tuple[list[bytes], int]]:
+    """The lines of `data`, and how many bytes end each; together where all ends are alike, as they nearly always are.
+
+    The last line may have no end.
+    """
+    end = b"\r\n" if b"\r" in data else b"\n"
+    alike = end == b"\n" or data.count(b"\r") == data.count(b"\n") == data.count(end)
+    if data and alike and not first_alone:
+        found = data.split(end)
+        if not found[-1]:
+            found.pop()
+        yield found, len(end)
         return
-    for found in _END.finditer(data):
-        if found.end() < len(data) or last or found[0] != b"\r":
-            yield found.span()
+    start = 0
+    for match in _END.finditer(data):
+        yield [data[start : match.start()]], match.end() - match.start()
+        start = match.end()
+    if start < len(data):
+        yield [data[start:]], 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ def run(
     quarantine: list[dict[str, Any]] = []
     account = Account(quarantine.append)
     kept = [
-        dict(record.fields) for record in clean(records, CleaningConfig(**options), steps=steps or {}, account=account)
+        dict(record.fields)
+        for record in chain.from_iterable(clean(records, CleaningConfig(**options), steps=steps or {}, account=account))
     ]
     return kept, {name: count for name, count in account.dropped.items() if count}, account, quarantine
 
@@ -105,7 +107,7 @@ def test_what_cannot_be_read_is_counted_by_its_defect_and_quarantined() -> None:
     quarantine: list[dict[str, Any]] = []
     account = Account(quarantine.append)
     items = [Record("g", {"text": "a"}), Unreadable("not_json", "no colon", "a.jsonl", 2, 17, '{"a"')]
-    assert len(list(clean(items, CleaningConfig(), steps={}, account=account))) == 1
+    assert len(list(chain.from_iterable(clean(items, CleaningConfig(), steps={}, account=account)))) == 1
     assert (account.read, account.kept, account.bad, account.dropped["not_json"]) == (2, 1, 1, 1)
     assert quarantine == [
         {
@@ -136,7 +138,7 @@ def test_a_source_that_is_mostly_bad_is_given_up_early() -> None:
 def test_a_group_that_a_source_does_not_give_is_that_of_the_repaired_text() -> None:
     composed, parted = "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT} "
     records = [Record(None, {"text": text}) for text in (composed, parted, "other")]
-    kept = list(clean(records, CleaningConfig(), steps={}, account=Account(lambda row: None)))
+    kept = list(chain.from_iterable(clean(records, CleaningConfig(), steps={}, account=Account(lambda row: None))))
     assert kept[0].group == kept[1].group != kept[2].group
 
 

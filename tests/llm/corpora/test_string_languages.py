@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def cleaned(make_wheel, downloads: Path, strings: dict[str, list[str]], **option
     corpus = StringLanguages()
     account = Account(lambda row: None)
     records = corpus.records(config, downloads=downloads)
-    kept = list(clean(records, CleaningConfig(), steps=corpus.steps(config), account=account))
+    kept = list(chain.from_iterable(clean(records, CleaningConfig(), steps=corpus.steps(config), account=account)))
     return kept, {name: count for name, count in account.dropped.items() if count}
 
 

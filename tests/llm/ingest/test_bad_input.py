@@ -20,7 +20,8 @@ from llm.ingest.corpus import corpus_stage
 from llm.ingest.shards import QUARANTINE
 from llm.splits import SPLITS, SplitConfig
 from llm.stages import Stage
-from llm.tokenizer import SPECIAL_TOKENS, TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import SPECIAL_TOKENS, TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
 THIRDS = SplitConfig(validation=0.3, test=0.3)
 GOOD = 300

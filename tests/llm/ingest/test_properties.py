@@ -6,6 +6,7 @@ import io
 import json
 import tempfile
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from llm.ingest.corpus import corpus_stage
 from llm.ingest.shards import QUARANTINE
 from llm.splits import SPLITS, SplitConfig
 from llm.stages import Stage
-from llm.tokenizer import TextTokenizer, TokenizerConfig, train_tokenizer
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
 # The same examples every time, and no limit on the time of one: the machines of tests are not alike.
 steady = settings(derandomize=True, deadline=None, max_examples=80)
@@ -95,7 +97,7 @@ def test_what_is_read_is_kept_or_dropped_and_every_drop_is_in_the_quarantine(kin
         items = list(LocalFiles().records(config, downloads=path))
     quarantine: list[dict[str, Any]] = []
     account = Account(quarantine.append)
-    kept = list(clean(items, CleaningConfig(minimum_characters=2), steps={}, account=account))
+    kept = list(chain.from_iterable(clean(items, CleaningConfig(minimum_characters=2), steps={}, account=account)))
     assert account.read == len(items)
     assert account.kept == len(kept)
     assert account.read == account.kept + sum(account.dropped.values())

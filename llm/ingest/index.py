@@ -1,0 +1,146 @@
+"""What is kept of every record as numbers, which decide about it without reading it again.
+
+A shard has an index file of (n,) arrays, one for each of COLUMNS. N: records of all shards.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from llm.array_file import ArrayWriter, map_arrays
+from llm.corpora.base import LABEL, Record
+from llm.splits import group_places
+from llm.stages import Stage
+
+INDEX = "rows.safetensors"
+COLUMNS: Mapping[str, np.dtype[Any]] = {
+    "record": np.dtype(np.uint64),  # hash of all fields
+    "text": np.dtype(np.uint64),  # hash of the texts, without case and spaces
+    "group": np.dtype(np.uint64),  # hash of the group
+    "place": np.dtype(np.float64),  # of the group, in [0, 1): see llm.splits
+    "bytes": np.dtype(np.int64),  # of the texts, in UTF-8
+    "label": np.dtype(np.int64),  # number in the shard's facts, or -1
+    "origin": np.dtype(np.int64),  # number in the shard's facts
+    "position": np.dtype(np.int64),  # line, row or number in the origin
+}
+_SPACES = b" \t\n"
+
+
+class IndexWriter:
+    """The index file of a shard while its records come in; to be used in a `with` block."""
+
+    def __init__(self, folder: Path, *, fields: Sequence[str], salt: str) -> None:
+        self.labels: dict[str, int] = {}
+        self.origins: dict[str, int] = {}
+        self._fields = tuple(fields)
+        self._texts = tuple(name for name in fields if name != LABEL)
+        self._salt = salt
+        self._file = ArrayWriter(folder / INDEX)
+
+    def __enter__(self) -> IndexWriter:
+        self._file.__enter__()
+        for name, kind in COLUMNS.items():
+            self._file.append(name, np.empty(0, kind))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.__exit__(kind, error, trace)
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Put the numbers of records, each with a group, behind those that are there."""
+        texts = _joined(records, self._texts)
+        whole = texts if self._fields == self._texts else _joined(records, self._fields)
+        groups = [record.group or "" for record in records]
+        encoded = [text.encode() for text in texts]
+        separators = len(self._texts) - 1
+        labels, origins = self.labels, self.origins
+        found: dict[str, list[int] | NDArray[np.float64]] = {
+            "record": list(map(_hash, encoded if whole is texts else map(str.encode, whole))),
+            "text": [
+                _hash((data.lower() if len(data) == len(text) else text.casefold().encode()).translate(None, _SPACES))
+                for text, data in zip(texts, encoded, strict=True)
+            ],
+            "group": [_hash(group.encode()) for group in groups],
+            "place": group_places(groups, self._salt),
+            "bytes": [len(data) - separators for data in encoded],
+            "label": [
+                -1 if (label := record.fields.get(LABEL)) is None else labels.setdefault(label, len(labels))
+                for record in records
+            ],
+            "origin": [origins.setdefault(record.origin, len(origins)) for record in records],
+            "position": [record.position for record in records],
+        }
+        for name, values in found.items():
+            self._file.append(name, np.array(values, dtype=COLUMNS[name]))
+
+    def save(self) -> None:
+        """Write the file."""
+        self._file.save({})
+
+
+class Index:
+    """What is known of the N records of all shards, one shard behind the other; on disk until it is asked for."""
+
+    def __init__(self, shards: Sequence[Stage]) -> None:
+        self._shards = [map_arrays(shard.path / INDEX)[0] for shard in shards]
+        self._ends = list(accumulate(len(arrays["record"]) for arrays in self._shards))
+        self._labels: dict[str, int] = {}
+        self._names = [shard.facts["labels"] for shard in shards]
+        for label in (label for names in self._names for label in names):
+            self._labels.setdefault(label, len(self._labels))
+        self._origins = [shard.facts["origins"] for shard in shards]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of all shards, by their numbers in `label_numbers`."""
+        return list(self._labels)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """(N,) array of one of COLUMNS; those that count names of their shard: `label_numbers`, `where`."""
+        return np.concatenate([np.empty(0, COLUMNS[name]), *(arrays[name] for arrays in self._shards)])
+
+    def label_numbers(self) -> NDArray[np.int64]:
+        """(N,) numbers in `labels`, or -1."""
+        found = [np.empty(0, np.int64)]
+        for arrays, names in zip(self._shards, self._names, strict=True):
+            numbers = np.array([*(self._labels[name] for name in names), -1], dtype=np.int64)
+            found.append(numbers[arrays["label"]])
+        return np.concatenate(found)
+
+    def place_of(self, row: int) -> tuple[str, int]:
+        """Origin and position of a record."""
+        shard = bisect_right(self._ends, row)
+        arrays = self._shards[shard]
+        number = row - (self._ends[shard - 1] if shard else 0)
+        return self._origins[shard][arrays["origin"][number]], int(arrays["position"][number])
+
+    def where(self, row: int) -> str:
+        """The same in words."""
+        origin, position = self.place_of(row)
+        return f"{origin}, {position}"
+
+
+def _joined(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    if len(names) == 1:
+        name = names[0]
+        return [record.fields[name] for record in records]
+    # No text holds a NUL: cleaning removes control characters.
+    return ["\0".join([record.fields[name] for name in names]) for record in records]
+
+
+# 64 bits: among ten million different texts, two alike have a chance of three in a million.
+_hash = xxhash.xxh3_64_intdigest
