@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from llm.errors import StageError
 from llm.files import read_json, sha256_of, write_json
+from llm.pieces import Piece, pieces_of
 
 # A file changed within so many nanoseconds of being read may change again without a new time: some file systems count
 # in steps of two seconds.
@@ -22,25 +26,37 @@ class ChecksumCache:
         self._known = _read(path)
         self._changed = False
         # Of files that changed just now: true for this run, and not to be relied on later.
-        self._for_now: dict[tuple[str, int, int, int], str] = {}
+        self._for_now: dict[tuple[str, int, int, int], Any] = {}
 
     def of(self, path: Path) -> str:
         """Hexadecimal SHA-256 of a file.
 
         Raises OSError when it cannot be read.
         """
+        return str(self._remembered(str(path), path, "sha256", lambda: sha256_of(path)))
+
+    def pieces(self, path: Path, cut: re.Pattern[bytes]) -> list[Piece]:
+        """The pieces of a large file, each with its checksum: see `llm.pieces`.
+
+        Raises OSError when it cannot be read.
+        """
+        name = f"{path} cut at {cut.pattern!r}"
+        found = self._remembered(name, path, "pieces", lambda: [astuple(piece) for piece in pieces_of(path, cut)])
+        return [Piece(*values) for values in found]
+
+    def _remembered(self, name: str, path: Path, kind: str, compute: Callable[[], Any]) -> Any:
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-        known = self._known.get(str(path))
+        known = self._known.get(name)
         if known is not None and known["stamp"] == stamp:
-            return str(known["sha256"])
-        moment = (str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+            return known[kind]
+        moment = (name, status.st_size, status.st_mtime_ns, status.st_ino)
         if moment in self._for_now:
             return self._for_now[moment]
         begun = time.time_ns()
-        found = self._for_now[moment] = sha256_of(path)
+        found = self._for_now[moment] = compute()
         if status.st_mtime_ns + _SETTLED < begun:
-            self._known[str(path)] = {"stamp": stamp, "sha256": found}
+            self._known[name] = {"stamp": stamp, kind: found}
             self._changed = True
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from llm.cleaning.languages import language_of
 from llm.cleaning.pipeline import clean
 from llm.corpora import CORPORA, CorpusConfig
 from llm.corpora.base import LABEL, Record, Unreadable
+from llm.pieces import Piece
 from llm.splits import SplitConfig, split_of
 
 # Records that are drawn, each with the same chance; their languages are looked at, and the first are shown.
@@ -49,11 +51,16 @@ def inspect_corpus(
     corpus = CORPORA[config.source]
     first: dict[str, Row] = {}
     found = Inspection(Account(lambda row: first.setdefault(row["step"], row)), first)
-    found.files = list(corpus.parts(config))
+    found.files = list(corpus.parts(config, pieces=_uncut))
     items = _limited(corpus.records(config, downloads=downloads), most, found)
     kept = clean(items, cleaning, steps=corpus.steps(config), account=found.account)
     _gather(chain.from_iterable(kept), splits, found)
     return found
+
+
+def _uncut(path: Path, cut: re.Pattern[bytes]) -> tuple[Piece, ...]:  # noqa: ARG001
+    """No pieces: a look needs the names of files alone."""
+    return ()
 
 
 def _limited(items: Iterator[Record | Unreadable], most: int, found: Inspection) -> Iterator[Record | Unreadable]:

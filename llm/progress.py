@@ -41,15 +41,33 @@ def track(iterable: Iterable[T], *, label: str, total: int | None = None) -> Ite
 @contextmanager
 def waiting(label: str) -> Iterator[None]:
     """Show that something of unknown length goes on: seconds spent, on a terminal beside a spinner."""
-    started = time.monotonic()
-    done = threading.Event()
     show = _spin if sys.stderr.isatty() else _log_elapsed
-    thread = threading.Thread(target=show, args=(label, done), name=f"waiting: {label}", daemon=True)
+    with _shown(label, lambda over: show(label, over)):
+        yield
+
+
+@contextmanager
+def following(label: str, *, total: int, done: Callable[[], int]) -> Iterator[None]:
+    """Show how far something is that goes on elsewhere: `done()` of `total`, asked for now and then in a thread.
+
+    As by `track`: a bar on a terminal, a log line every 15 seconds elsewhere.
+    """
+    show = _follow_on_bar if sys.stderr.isatty() else _log_followed
+    with _shown(label, lambda over: show(label, total, done, over)):
+        yield
+
+
+@contextmanager
+def _shown(label: str, show: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let `show` run in a thread until its event is set, then log how long it took."""
+    started = time.monotonic()
+    over = threading.Event()
+    thread = threading.Thread(target=show, args=(over,), name=f"waiting: {label}", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        done.set()
+        over.set()
         thread.join()
         elapsed = time.monotonic() - started
         if elapsed >= _SILENT_S:
@@ -102,3 +120,17 @@ def _log_elapsed(label: str, done: threading.Event) -> None:
     started = time.monotonic()
     while not done.wait(_LOG_EVERY_S):
         log.info("%s: %.0f s so far", label, time.monotonic() - started)
+
+
+def _follow_on_bar(label: str, total: int, done: Callable[[], int], over: threading.Event) -> None:
+    with logging_redirect_tqdm(), tqdm(desc=label, total=total, leave=False, file=sys.stderr) as bar:
+        while not over.wait(_REDRAW_S):
+            bar.update(done() - bar.n)
+
+
+def _log_followed(
+    label: str, total: int, done: Callable[[], int], over: threading.Event, *, every: float = _LOG_EVERY_S
+) -> None:
+    started = time.monotonic()
+    while not over.wait(every):
+        log.info("%s", progress_line(label, done=done(), total=total, elapsed=time.monotonic() - started))

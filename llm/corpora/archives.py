@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from llm.corpora.containers.compression import CHUNK, open_stream
+from llm.corpora.containers.compression import CHUNK, is_compressed, open_stream
 from llm.corpora.containers.limits import Member
 from llm.corpora.containers.tar_files import tar_entries
 from llm.corpora.containers.zip_files import zip_entries
 from llm.errors import CorpusError
 
-__all__ = ["Member", "is_archive", "members", "open_stream", "streams"]
+__all__ = ["Member", "is_archive", "is_compressed", "members", "open_stream", "streams"]
 
 _READERS = {
     ".zip": zip_entries,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from llm.config import Config
 from llm.errors import CorpusError
+from llm.pieces import Piece
 
 LABEL = "label"
 
@@ -77,6 +79,8 @@ def each(check: Callable[[Record], str | None]) -> Step:
 
 # SHA-256 of a file, by whatever means; raises OSError when it cannot be read.
 Checksum = Callable[[Path], str]
+# (file, what the bytes of a piece may end with) -> its pieces, none where it is not large: see `llm.pieces`.
+Pieces = Callable[[Path, re.Pattern[bytes]], Sequence[Piece]]
 
 
 class SourceConfig(Config):
@@ -92,6 +96,7 @@ class Corpus(Protocol[S_contra]):
     """The contract; `tests/llm/corpora` runs it over every entry of `CORPORA`."""
 
     config: ClassVar[type[SourceConfig]]
+    part: ClassVar[type[SourceConfig]]  # of the configs of parts
     version: ClassVar[int]  # raised whenever the same content gives other records
 
     def fields(self, config: S_contra) -> tuple[str, ...]:
@@ -100,17 +105,17 @@ class Corpus(Protocol[S_contra]):
     def origin(self, config: S_contra) -> dict[str, Any]:
         """Where the text comes from and under which terms, for the manifest."""
 
-    def parts(self, config: S_contra) -> Mapping[str, SourceConfig]:
+    def parts(self, config: S_contra, *, pieces: Pieces) -> Mapping[str, SourceConfig]:
         """By name, configs that together read what `config` reads, each by itself: those unchanged are not read again.
 
-        One part where a step needs to see all records.
+        One part where a step needs to see all records. What reads line by line may cut a large file in `pieces`.
         """
 
-    def sizes(self, config: S_contra) -> dict[str, int]:
-        """Bytes of each of the parts, so that processes can share them; 0 where that is not known."""
+    def size(self, config: S_contra) -> int:
+        """Bytes of what a part reads, so that processes can share the parts; 0 where that is not known."""
 
     def content(self, config: S_contra, *, checksum: Checksum) -> dict[str, str]:
-        """SHA-256 by name of what will be read, without a download; `checksum` gives that of a file.
+        """SHA-256 by name of what a part, or the whole, will read, without a download; `checksum` gives that of a file.
 
         Raises CorpusError when something of it is missing.
         """

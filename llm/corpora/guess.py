@@ -11,9 +11,9 @@ from typing import Any
 from llm.corpora import CORPORA
 from llm.corpora.addresses import RemoteAccess, is_remote, shown
 from llm.corpora.base import Unreadable
+from llm.corpora.files import find_files, open_files
 from llm.corpora.formats.base import OpenFile
 from llm.corpora.formats.lines import lines
-from llm.corpora.local_files import find_files, open_files
 from llm.errors import CorpusError
 
 _FORMATS = {

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llm.corpora.base import Checksum, Record, SourceConfig, Step, Unreadable, sha256_of_text
+from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step, Unreadable, sha256_of_text
 from llm.corpora.formats.base import ColumnOptions
 from llm.corpora.formats.rows import check_columns, row_item
 from llm.errors import CorpusError, DownloadError
@@ -47,6 +47,7 @@ class HubDataset:
     """One record a row, in the order of the dataset."""
 
     config: ClassVar[type[SourceConfig]] = HubDatasetConfig
+    part: ClassVar[type[SourceConfig]] = HubDatasetConfig
     version: ClassVar[int] = 1
 
     def fields(self, config: HubDatasetConfig) -> tuple[str, ...]:
@@ -57,13 +58,13 @@ class HubDataset:
         """Name and revision, and the terms as stated."""
         return {"dataset": config.name, "revision": config.revision, "split": config.split, "terms": config.terms}
 
-    def parts(self, config: HubDatasetConfig) -> dict[str, SourceConfig]:
+    def parts(self, config: HubDatasetConfig, *, pieces: Pieces) -> dict[str, SourceConfig]:  # noqa: ARG002
         """The dataset as a whole."""
         return {config.name: config}
 
-    def sizes(self, config: HubDatasetConfig) -> dict[str, int]:
+    def size(self, config: HubDatasetConfig) -> int:  # noqa: ARG002
         """Not known before it is here."""
-        return {config.name: 0}
+        return 0
 
     def content(self, config: HubDatasetConfig, *, checksum: Checksum) -> dict[str, str]:
         """Of a folder the SHA-256 of its files; at the hub the commit stands for the content."""

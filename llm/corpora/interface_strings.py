@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from llm.corpora.base import Checksum, Record, SourceConfig, Step, each
+from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step, each
 from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, unresolved_reference
 from llm.corpora.package_archive import PackageArchive
 
@@ -34,6 +34,7 @@ class InterfaceStrings:
     """One record a string that both languages have, joined by component and key path."""
 
     config: ClassVar[type[SourceConfig]] = InterfaceStringsConfig
+    part: ClassVar[type[SourceConfig]] = InterfaceStringsConfig
     version: ClassVar[int] = 1
 
     def fields(self, config: InterfaceStringsConfig) -> tuple[str, ...]:  # noqa: ARG002
@@ -44,13 +45,13 @@ class InterfaceStrings:
         """The wheel; Apache-2.0."""
         return config.archive.origin(TERMS)
 
-    def parts(self, config: InterfaceStringsConfig) -> dict[str, SourceConfig]:
+    def parts(self, config: InterfaceStringsConfig, *, pieces: Pieces) -> dict[str, SourceConfig]:  # noqa: ARG002
         """The wheel as a whole."""
         return {config.archive.requirement: config}
 
-    def sizes(self, config: InterfaceStringsConfig) -> dict[str, int]:
+    def size(self, config: InterfaceStringsConfig) -> int:  # noqa: ARG002
         """Not known before the wheel is here."""
-        return {config.archive.requirement: 0}
+        return 0
 
     def content(self, config: InterfaceStringsConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import glob
-from collections import defaultdict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from llm.corpora.addresses import RemoteAccess, is_remote, shown
-from llm.corpora.archives import is_archive, open_stream, streams
-from llm.corpora.base import Checksum, Record, SourceConfig, Step, Unreadable, sha256_of_text, short_hash
+from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step, Unreadable, sha256_of_text, short_hash
+from llm.corpora.files import (
+    File,
+    PieceConfig,
+    asked,
+    find_files,
+    is_plain,
+    name_of,
+    open_files,
+    open_piece,
+    pattern_of,
+)
 from llm.corpora.formats.base import FormatOptions, OpenFile, Reader
 from llm.corpora.formats.delimited import read_csv, read_tsv
 from llm.corpora.formats.gettext import read_catalogs
@@ -21,8 +31,9 @@ from llm.corpora.formats.parallel import read_parallel
 from llm.corpora.formats.parquet import read_parquet
 from llm.corpora.formats.text import read_text
 from llm.corpora.formats.tmx import read_tmx
-from llm.corpora.remote import RemoteFile, fetch, find_remote
+from llm.corpora.remote import RemoteFile
 from llm.errors import CorpusError
+from llm.pieces import Piece
 
 _READERS: dict[str, Reader] = {
     "txt": read_text,
@@ -36,13 +47,10 @@ _READERS: dict[str, Reader] = {
 _PAIRS = ("parallel", "tmx", "po")
 _TABLES = ("jsonl", "csv", "tsv", "parquet")
 _WITH_HEADER = ("csv", "tsv")
-# Read as they stand, they would be bytes that are no text.
-_PACKED_OTHERWISE = (".bz2", ".xz", ".lzma", ".7z", ".rar", ".br", ".lz4")
 # A part is a folder with a manifest. Of more files, those whose names begin alike when hashed share one of so many.
 _MOST_PARTS = 256
-
-
-File = Path | RemoteFile
+# Where a large file may be cut, by what a record of it is.
+_CUTS = {"line": re.compile(rb"\n"), "paragraph": re.compile(rb"\n[ \t\r]*\n")}
 
 
 class LocalFilesConfig(FormatOptions, SourceConfig):
@@ -80,11 +88,18 @@ class LocalFilesConfig(FormatOptions, SourceConfig):
         return self
 
 
+class LocalFilesPart(LocalFilesConfig):
+    """Some of the files, or a piece of one."""
+
+    piece: PieceConfig | None = None
+
+
 class LocalFiles:
     """Records of the files, in the order of the files."""
 
     config: ClassVar[type[SourceConfig]] = LocalFilesConfig
-    version: ClassVar[int] = 2
+    part: ClassVar[type[SourceConfig]] = LocalFilesPart
+    version: ClassVar[int] = 3
 
     def fields(self, config: LocalFilesConfig) -> tuple[str, ...]:
         """What `columns` maps; text for txt; source and target for translations."""
@@ -97,42 +112,49 @@ class LocalFiles:
         paths = [shown(path) if is_remote(path) else path for path in (*config.paths, *config.target_paths)]
         return {"paths": paths, "terms": config.terms}
 
-    def parts(self, config: LocalFilesConfig) -> dict[str, LocalFilesConfig]:
-        """File by file, or by groups of files where there are very many."""
+    def parts(self, config: LocalFilesConfig, *, pieces: Pieces) -> dict[str, LocalFilesPart]:
+        """File by file, or by groups of files where there are very many; a large one piece by piece.
+
+        Raises CorpusError when files are missing or cannot be read, or are not as many as their translations.
+        """
         sources, targets = find_files(config.paths, config.remote), find_files(config.target_paths, config.remote)
         if targets and len(sources) != len(targets):
             raise CorpusError(
                 f"paths name {len(sources)} files, but target_paths {len(targets)}",
                 remedy="name one file of translations for each file of sources, in the same order",
             )
-        groups: dict[str, list[int]] = defaultdict(list)
+        parts: dict[str, dict[str, Any]] = {}
         for number, file in enumerate(sources):
-            name = name_of(file) if len(sources) <= _MOST_PARTS else f"files {short_hash(name_of(file))[:2]}"
-            groups[name].append(number)
-        return {
-            name: config.model_copy(
-                update={
-                    "paths": tuple(_pattern(sources[number]) for number in numbers),
-                    "target_paths": tuple(_pattern(targets[number]) for number in numbers if targets),
-                }
-            )
-            for name, numbers in groups.items()
-        }
+            name, paths = name_of(file), (pattern_of(file),)
+            found = _pieces(file, config, pieces)
+            for piece in found:
+                parts[f"{name} from byte {piece.start:,}"] = {"paths": paths, "piece": PieceConfig(**asdict(piece))}
+            if not found:
+                group = name if len(sources) <= _MOST_PARTS else f"files {short_hash(name)[:2]}"
+                part = parts.setdefault(group, {"paths": (), "target_paths": ()})
+                part["paths"] += paths
+                part["target_paths"] += tuple(map(pattern_of, targets[number : number + 1]))
+        options = dict(config)
+        return {name: LocalFilesPart(**options | part) for name, part in parts.items()}
 
-    def sizes(self, config: LocalFilesConfig) -> dict[str, int]:
-        """Of the files as they lie on the disk, or at the other end."""
-        return {
-            name: sum(
-                (file.size or 0) if isinstance(file, RemoteFile) else file.stat().st_size
-                for file in find_files((*part.paths, *part.target_paths), config.remote)
-            )
-            for name, part in self.parts(config).items()
-        }
+    def size(self, config: LocalFilesPart) -> int:
+        """Of the piece, or of the files as they lie on the disk or at the other end."""
+        if config.piece is not None:
+            return config.piece.end - config.piece.start
+        files = find_files((*config.paths, *config.target_paths), config.remote)
+        return sum((file.size or 0) if isinstance(file, RemoteFile) else file.stat().st_size for file in files)
 
     def content(self, config: LocalFilesConfig, *, checksum: Checksum) -> dict[str, str]:
         """SHA-256 of each file, or of a remote one's address and version, so that a changed file is another corpus."""
+        if isinstance(config, LocalFilesPart) and config.piece is not None:
+            return {config.paths[0]: config.piece.sha256}
         files = find_files((*config.paths, *config.target_paths), config.remote)
-        return {name_of(file): _checksum_of(file, checksum) for file in files}
+        return {
+            name_of(file): sha256_of_text(f"{file.url}\0{file.version}")
+            if isinstance(file, RemoteFile)
+            else asked(file, checksum)
+            for file in files
+        }
 
     def records(self, config: LocalFilesConfig, *, downloads: Path) -> Iterator[Record | Unreadable]:
         """Rows or documents; group: `group_column`, else none: the text (the source, in a translation) is its own."""
@@ -140,6 +162,8 @@ class LocalFiles:
         def opened(patterns: Sequence[str]) -> Iterator[OpenFile]:
             return open_files(find_files(patterns, config.remote), access=config.remote, downloads=downloads)
 
+        if isinstance(config, LocalFilesPart) and config.piece is not None:
+            return _READERS[config.format](open_piece(Path(config.paths[0]), config.piece), config)
         if config.format == "parallel":
             return read_parallel(opened(config.paths), opened(config.target_paths), config)
         return _READERS[config.format](opened(config.paths), config)
@@ -149,67 +173,10 @@ class LocalFiles:
         return {}
 
 
-def name_of(file: File) -> str:
-    """What messages and manifests call a file: its path, or its address without secrets."""
-    return shown(file.url) if isinstance(file, RemoteFile) else str(file)
-
-
-def open_files(files: Sequence[File], *, access: RemoteAccess, downloads: Path) -> Generator[OpenFile, None, None]:
-    """File by file, decompressed, and each file of an archive; open until the next is asked for.
-
-    A remote file is downloaded first, if that version of it is not in `downloads`.
-
-    Raises CorpusError that names a file which is damaged, or an archive that is not safe to read; DownloadError.
-    """
-    for file in files:
-        path = fetch(file, access=access, downloads=downloads) if isinstance(file, RemoteFile) else file
-        if is_archive(path):
-            for member, stream in streams(path):
-                yield OpenFile(f"{name_of(file)}: {member.name}", stream)
-        else:
-            with open_stream(path) as stream:
-                yield OpenFile(name_of(file), stream)
-
-
-def find_files(patterns: Sequence[str], access: RemoteAccess) -> list[File]:
-    """The files of names, patterns and addresses, in the order of these, each once.
-
-    Raises CorpusError where there is none, or where it is packed in a way that is not read; DownloadError.
-    """
-    files: dict[File, None] = {}
-    for pattern in patterns:
-        found: Sequence[File] = find_remote(pattern, access) if is_remote(pattern) else _local(pattern)
-        files |= dict.fromkeys(found)
-    for file in files:
-        suffix = PurePath(name_of(file)).suffix
-        if suffix.lower() in _PACKED_OTHERWISE:
-            raise CorpusError(
-                f"{name_of(file)}: {suffix} is not read",
-                remedy="pack it as .gz, .zst, .zip, .tar, .tar.gz or .tar.zst",
-            )
-    return list(files)
-
-
-def _local(pattern: str) -> list[Path]:
-    literal = Path(pattern).expanduser()
-    # A name that exists is meant as it stands, brackets included.
-    found = [literal] if literal.exists() else [Path(name) for name in sorted(glob.glob(str(literal), recursive=True))]
-    if literal.is_dir():
-        raise CorpusError(f"{pattern}: is a folder", remedy=f"name its files, such as {pattern.rstrip('/')}/*.txt")
-    found = [path for path in found if path.is_file()]
-    if not found:
-        raise CorpusError(f"{pattern}: no such file", remedy=f"correct the path; it is relative to {Path.cwd()}")
-    return found
-
-
-def _pattern(file: File) -> str:
-    return file.url if isinstance(file, RemoteFile) else str(file)
-
-
-def _checksum_of(file: File, checksum: Checksum) -> str:
-    if isinstance(file, RemoteFile):
-        return sha256_of_text(f"{file.url}\0{file.version}")
-    try:
-        return checksum(file)
-    except OSError as error:
-        raise CorpusError(f"{file}: cannot be read ({error.strerror})", remedy="check its permissions") from None
+def _pieces(file: File, config: LocalFilesConfig, pieces: Pieces) -> Sequence[Piece]:
+    # What one record is, where the format can be read from the middle of a file.
+    unit = {"jsonl": "line", "txt": config.document}.get(config.format)
+    cut = _CUTS.get(unit or "")
+    if cut is None or not isinstance(file, Path) or not is_plain(file):
+        return ()
+    return asked(file, lambda path: pieces(path, cut))

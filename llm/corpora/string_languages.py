@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from llm.corpora.base import LABEL, Checksum, Dropped, Record, SourceConfig, Step, each, short_hash
+from llm.corpora.base import LABEL, Checksum, Dropped, Pieces, Record, SourceConfig, Step, each, short_hash
 from llm.corpora.home_assistant import HOME_ASSISTANT, TERMS, component_strings, unresolved_reference
 from llm.corpora.package_archive import PackageArchive
 from llm.placeholders import PLACEHOLDER
@@ -44,6 +44,7 @@ class StringLanguages:
     """One record a string; label: its language."""
 
     config: ClassVar[type[SourceConfig]] = StringLanguagesConfig
+    part: ClassVar[type[SourceConfig]] = StringLanguagesConfig
     version: ClassVar[int] = 1
 
     def fields(self, config: StringLanguagesConfig) -> tuple[str, ...]:  # noqa: ARG002
@@ -54,13 +55,13 @@ class StringLanguages:
         """The wheel; Apache-2.0."""
         return config.archive.origin(TERMS)
 
-    def parts(self, config: StringLanguagesConfig) -> dict[str, SourceConfig]:
+    def parts(self, config: StringLanguagesConfig, *, pieces: Pieces) -> dict[str, SourceConfig]:  # noqa: ARG002
         """The wheel as a whole."""
         return {config.archive.requirement: config}
 
-    def sizes(self, config: StringLanguagesConfig) -> dict[str, int]:
+    def size(self, config: StringLanguagesConfig) -> int:  # noqa: ARG002
         """Not known before the wheel is here."""
-        return {config.archive.requirement: 0}
+        return 0
 
     def content(self, config: StringLanguagesConfig, *, checksum: Checksum) -> dict[str, str]:  # noqa: ARG002
         """The wheel's pinned checksum."""

@@ -60,8 +60,8 @@ def corpus_stage(
     """
     corpus = CORPORA[config.source]
     _check_fields(config, fields)
-    parts = corpus.parts(config)
     checksums = ChecksumCache(root / "checksums.json")
+    parts = corpus.parts(config, pieces=checksums.pieces)
 
     def identified(part: CorpusConfig) -> StageSpec:
         return shard_spec(part, cleaning, fields=fields, salt=splits.salt, checksum=checksums.of)
@@ -84,12 +84,18 @@ def corpus_stage(
 
     def build(folder: Path) -> dict[str, Any]:
         options: Any = {"fields": fields, "salt": splits.salt, "root": root, "downloads": downloads}
-        new = [name for name, part in specs.items() if not (root / part.name / part.key / MANIFEST).exists()]
+        new = _missing(specs, root)
         log.info("%d of %d parts of the corpus are new or changed", len(new), len(specs))
-        shares = _shares(corpus.sizes(config), new, most=min(len(new), workers or cores()))
+        sizes = {name: corpus.size(parts[name]) for name in new}
+        shares = _shares(sizes, most=min(len(new), workers or cores()))
         if len(shares) > 1:
             with tempfile.TemporaryDirectory() as messages:
-                read_parts(config, cleaning, shares, folder=Path(messages), **options)
+                chosen = [{name: parts[name] for name in share} for share in shares]
+
+                def done() -> int:
+                    return len(new) - len(_missing(specs, root))
+
+                read_parts(chosen, cleaning, folder=Path(messages), done=done, **options)
         # Those that were not worth a process are read here.
         shards = [shard_stage(specs[name], part, cleaning, name=name, **options) for name, part in parts.items()]
         return _join(shards, folder, source=config.source, files=list(specs), cleaning=cleaning, splits=splits) | {
@@ -101,13 +107,17 @@ def corpus_stage(
     return run_stage(spec, build, root=root)
 
 
-def _shares(sizes: Mapping[str, int], names: Sequence[str], *, most: int) -> list[list[str]]:
-    """`names` in at most `most` shares of about the same size in bytes; one share where two are not worth it."""
-    total = sum(sizes[name] for name in names)
+def _missing(specs: Mapping[str, StageSpec], root: Path) -> list[str]:
+    return [name for name, spec in specs.items() if not (root / spec.name / spec.key / MANIFEST).exists()]
+
+
+def _shares(sizes: Mapping[str, int], *, most: int) -> list[list[str]]:
+    """The names of `sizes` (bytes) in at most `most` shares of about the same size; one where two are not worth it."""
+    total = sum(sizes.values())
     count = max(1, min(most, total // _WORTH_A_PROCESS))
     shares: list[list[str]] = [[] for _ in range(count)]
     filled = [0] * count
-    for name in sorted(names, key=lambda name: (-sizes[name], name)):
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         smallest = filled.index(min(filled))
         shares[smallest].append(name)
         filled[smallest] += sizes[name]

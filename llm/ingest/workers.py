@@ -6,22 +6,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from llm import errors
 from llm.checksums import ChecksumCache
 from llm.cleaning.config import CleaningConfig
-from llm.corpora import CORPORA, CorpusConfig
+from llm.corpora import CORPORA
+from llm.corpora.base import SourceConfig
 from llm.errors import NightshiftError, StageError
 from llm.files import read_json, write_json
 from llm.ingest.shards import shard_spec, shard_stage
 from llm.processes import last_line, run_child
-from llm.progress import waiting
+from llm.progress import following
 
 # A day, which no share of a night's new files should take.
 _LONGEST_S = 86_400.0
@@ -29,28 +28,29 @@ _ERROR = "error.json"
 
 
 def read_parts(
-    config: CorpusConfig,
+    shares: Sequence[Mapping[str, SourceConfig]],
     cleaning: CleaningConfig,
-    shares: Sequence[Sequence[str]],
     *,
     fields: Sequence[str],
     salt: str,
     root: Path,
     downloads: Path,
     folder: Path,
+    done: Callable[[], int],
 ) -> None:
-    """Build the shards of the parts that each of `shares` names, a process a share; `folder` is for their messages.
+    """Build the shards of the parts in each of `shares`, by name, a process a share; `folder` is for their messages.
+
+    `done` tells how many of the parts are ready.
 
     Raises the first error of any of them.
     """
     jobs = []
-    for number, names in enumerate(shares):
+    for number, parts in enumerate(shares):
         job = folder / f"job-{number}"
         job.mkdir()
         options = {
-            "config": config.model_dump(mode="json"),
+            "parts": {name: part.model_dump(mode="json") for name, part in parts.items()},
             "cleaning": cleaning.model_dump(mode="json"),
-            "names": list(names),
             "fields": list(fields),
             "salt": salt,
             "root": str(root.resolve()),
@@ -59,7 +59,8 @@ def read_parts(
         write_json(job / "job.json", options)
         jobs.append(job)
     count = sum(map(len, shares))
-    with waiting(f"reading {count} parts in {len(jobs)} processes"), ThreadPoolExecutor(len(jobs)) as threads:
+    label = f"reading {count} parts in {len(jobs)} processes"
+    with following(label, total=count, done=done), ThreadPoolExecutor(len(jobs)) as threads:
         for job, (code, message) in zip(jobs, threads.map(_run, jobs), strict=True):
             if (job / _ERROR).exists():
                 raise _error(read_json(job / _ERROR))
@@ -82,16 +83,15 @@ def _error(found: Mapping[str, str]) -> NightshiftError:
 def work(job: Path) -> None:
     """Build the shards that `job/job.json` names; an error of ours becomes `job/error.json`."""
     options: dict[str, Any] = json.loads((job / "job.json").read_text(encoding="utf-8"))
-    config: CorpusConfig = TypeAdapter(CorpusConfig).validate_python(options["config"])
     cleaning = CleaningConfig.model_validate(options["cleaning"])
     root, downloads = Path(options["root"]), Path(options["downloads"])
     checksums = ChecksumCache(root / "checksums.json")
-    parts = CORPORA[config.source].parts(config)
     try:
-        for name in options["names"]:
+        for name, values in options["parts"].items():
+            part = CORPORA[values["source"]].part.model_validate(values)
             chosen: Any = {"fields": options["fields"], "salt": options["salt"]}
-            spec = shard_spec(parts[name], cleaning, checksum=checksums.of, **chosen)
-            shard_stage(spec, parts[name], cleaning, name=name, root=root, downloads=downloads, **chosen)
+            spec = shard_spec(part, cleaning, checksum=checksums.of, **chosen)
+            shard_stage(spec, part, cleaning, name=name, root=root, downloads=downloads, **chosen)
     except NightshiftError as error:
         write_json(job / _ERROR, {"kind": type(error).__name__, "problem": error.problem, "remedy": error.remedy})
 

@@ -117,3 +117,30 @@ def test_a_short_wait_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with progress.waiting("loading"):
         pass
     assert caplog.messages == []
+
+
+def test_what_goes_on_elsewhere_is_told_by_how_much_of_it_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="llm.progress")
+    counts = iter([3, 8])
+    over = threading.Event()
+
+    def done() -> int:
+        count = next(counts)
+        if count == 8:
+            over.set()
+        return count
+
+    progress._log_followed("reading", 8, done, over, every=0.01)
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        "reading: 3 of 8 (38 %)",
+        "reading: 8 of 8 (100 %)",
+    ]
+
+
+def test_on_a_terminal_what_goes_on_elsewhere_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = TerminalText()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress.following("reading", total=8, done=lambda: 3):
+        assert terminal.drawn.wait(10)
+    assert "reading:" in terminal.text
+    assert "/8" in terminal.text

@@ -31,6 +31,11 @@ _ZST_MAGIC = 0xFD2FB528
 _SKIPPABLE_MAGIC = 0x184D2A50
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether `open_stream` decompresses the file."""
+    return path.suffix.lower() in _OPENERS
+
+
 def open_stream(path: Path) -> BinaryIO:
     """The bytes of a file; those of a .gz, .tgz or .zst file decompressed as they are read. Close it, or use `with`.
 

@@ -17,10 +17,15 @@ Item = Record | Unreadable
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that is being read: the name that is shown for it, and its decompressed bytes."""
+    """A file that is being read: the name that is shown for it, and its decompressed bytes.
+
+    Where only a piece is read: the number of its first line, and the offset of its first byte.
+    """
 
     name: str
     stream: BinaryIO
+    line: int = 1
+    offset: int = 0
 
 
 class ColumnOptions(Config):

@@ -32,7 +32,9 @@ def read_json_lines(files: Iterable[OpenFile], options: FormatOptions) -> Iterat
 
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
     for file in files:
-        for block in blocks(file.stream, origin=file.name, longest=options.longest):
+        for block in blocks(
+            file.stream, origin=file.name, longest=options.longest, number=file.line, offset=file.offset
+        ):
             if isinstance(block, Unreadable):
                 yield block
                 continue

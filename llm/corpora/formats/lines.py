@@ -36,13 +36,16 @@ class Block(NamedTuple):
     lost: int = 0
 
 
-def lines(stream: BinaryIO, *, origin: str, longest: int) -> Iterator[Line | Unreadable]:
+def lines(
+    stream: BinaryIO, *, origin: str, longest: int, number: int = 1, offset: int = 0
+) -> Iterator[Line | Unreadable]:
     r"""The lines of `stream`, ended by \n, \r\n or \r; a byte order mark is left out.
 
     Unreadable are lines of more than `longest` bytes, of bytes that are not UTF-8 (neither overlong forms nor
-    surrogates are), and with NUL bytes; and a file without a single byte.
+    surrogates are), and with NUL bytes; and a file without a single byte. `number` and `offset` are those of the first
+    line where the stream is a piece of a file.
     """
-    for block in blocks(stream, origin=origin, longest=longest):
+    for block in blocks(stream, origin=origin, longest=longest, number=number, offset=offset):
         yield from [block] if isinstance(block, Unreadable) else lines_of(block, origin=origin, longest=longest)
 
 
@@ -58,11 +61,13 @@ def lines_of(block: Block, *, origin: str, longest: int) -> Iterator[Line | Unre
         offset += length + block.end
 
 
-def blocks(stream: BinaryIO, *, origin: str, longest: int) -> Iterator[Block | Unreadable]:
-    """The lines of `stream` by the megabyte, for readers that take many at once; unreadable is an empty file."""
-    number, pending, offset, lost = 1, b"", 0, 0
+def blocks(
+    stream: BinaryIO, *, origin: str, longest: int, number: int = 1, offset: int = 0
+) -> Iterator[Block | Unreadable]:
+    """The lines of `stream` some hundred at once, for readers that take many; unreadable is an empty file."""
+    first, pending, lost = number, b"", 0
     chunk = stream.read(_CHUNK)
-    if chunk.startswith(codecs.BOM_UTF8):
+    if offset == 0 and chunk.startswith(codecs.BOM_UTF8):
         chunk, offset = chunk[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
     while chunk or pending:
         following = stream.read(_CHUNK)
@@ -78,7 +83,7 @@ def blocks(stream: BinaryIO, *, origin: str, longest: int) -> Iterator[Block | U
             # The beginning stands for the line until its end is found.
             kept = pending[: min(_SHOWN, longest)]
             lost, pending = lost + len(pending) - len(kept), kept
-    if number == 1:
+    if number == first:
         yield Unreadable("empty_file", "holds no byte", origin, 0, 0)
 
 

@@ -20,7 +20,7 @@ def read_text(files: Iterable[OpenFile], options: FormatOptions) -> Iterator[Ite
 
 
 def _lines(file: OpenFile, options: FormatOptions) -> Iterator[Line | Unreadable]:
-    return lines(file.stream, origin=file.name, longest=options.longest)
+    return lines(file.stream, origin=file.name, longest=options.longest, number=file.line, offset=file.offset)
 
 
 def _paragraphs(file: OpenFile, options: FormatOptions) -> Iterator[Line | Unreadable]:

@@ -17,9 +17,10 @@ import pytest
 from pydantic import ValidationError
 
 from llm.corpora.base import Record, Unreadable
-from llm.corpora.local_files import LocalFiles, LocalFilesConfig
+from llm.corpora.local_files import LocalFiles, LocalFilesConfig, LocalFilesPart
 from llm.errors import CorpusError
 from llm.files import sha256_of
+from llm.pieces import pieces_of
 
 TOPICS = {"text": "body", "label": "topic"}
 
@@ -252,7 +253,7 @@ def test_parallel_files_of_unequal_length_are_an_error_with_the_line(write) -> N
 def test_parallel_lists_of_unequal_length_are_an_error(write) -> None:
     options = {"paths": (write("a.en", "One"), write("b.en", "Two")), "target_paths": (write("a.de", "Eins"),)}
     with pytest.raises(CorpusError, match="paths name 2 files, but target_paths 1"):
-        LocalFiles().parts(LocalFilesConfig(format="parallel", **options))
+        LocalFiles().parts(LocalFilesConfig(format="parallel", **options), pieces=pieces_of)
 
 
 TMX = """<?xml version="1.0"?>
@@ -475,8 +476,12 @@ def test_a_file_at_an_address_is_read_like_one_here(address: str, tmp_path: Path
         ("One.", f"{address}/a.txt.gz", 1),
         ("Two.", f"{address}/a.txt.gz", 3),
     ]
-    assert list(corpus.parts(config)) == list(corpus.content(config, checksum=sha256_of)) == [f"{address}/a.txt.gz"]
-    assert corpus.sizes(config) == {f"{address}/a.txt.gz": (tmp_path / "served" / "a.txt.gz").stat().st_size}
+    assert (
+        list(corpus.parts(config, pieces=pieces_of))
+        == list(corpus.content(config, checksum=sha256_of))
+        == [f"{address}/a.txt.gz"]
+    )
+    assert corpus.size(LocalFilesPart(**dict(config))) == (tmp_path / "served" / "a.txt.gz").stat().st_size
     assert "secret" not in str(corpus.origin(config))
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from llm.cleaning.account import read_quarantine
 from llm.cleaning.config import CleaningConfig
 from llm.corpora.base import short_hash
 from llm.corpora.local_files import LocalFiles, LocalFilesConfig
 from llm.errors import ConfigError, CorpusError
 from llm.files import read_jsonl, sha256_of
 from llm.ingest.corpus import _shares, corpus_stage
+from llm.ingest.shards import QUARANTINE
+from llm.pieces import pieces_of
 from llm.splits import SPLITS, SplitConfig, split_of
 from llm.stages import Stage
 
@@ -194,7 +197,7 @@ def test_the_same_files_make_the_same_bytes_anywhere(tmp_path: Path) -> None:
 def test_more_files_than_parts_are_read_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.corpora.local_files._MOST_PARTS", 10)
     config = hundred_files(tmp_path)
-    parts = LocalFiles().parts(config)
+    parts = LocalFiles().parts(config, pieces=pieces_of)
     assert 10 < len(parts) < 100
     assert sorted(path for part in parts.values() for path in part.paths) == sorted(
         LocalFiles().content(config, checksum=sha256_of)
@@ -234,6 +237,32 @@ def test_several_processes_make_the_same_bytes_as_one(tmp_path: Path, caplog: py
     assert len(shards[1]) == 3
 
 
+def _first_byte(part: str) -> int:
+    return int(part.split()[-1].replace(",", ""))
+
+
+def test_a_large_file_is_read_in_pieces_to_the_same_rows_and_one_that_grew_is_read_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(i) for i in range(400)] + [row(7), {"body": "no topic"}]
+    config = topics(tmp_path, rows)
+    whole = ingest(config, tmp_path / "whole", cleaning=CleaningConfig(labels=("t0", "t1")))
+    monkeypatch.setattr("llm.pieces.SIZE", 4_000)
+    cut = ingest(config, tmp_path / "cut", cleaning=CleaningConfig(labels=("t0", "t1")))
+    assert len(list((tmp_path / "cut" / "stages" / "shard").glob("[!.]*"))) > 5
+    for split in SPLITS:
+        assert (cut.path / f"{split}.jsonl").read_bytes() == (whole.path / f"{split}.jsonl").read_bytes()
+    assert list(read_quarantine(cut.path / QUARANTINE)) == list(read_quarantine(whole.path / QUARANTINE))
+
+    with Path(config.paths[0]).open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row(i)) + "\n" for i in range(1000, 1010))
+    grown = ingest(config, tmp_path / "cut", cleaning=CleaningConfig(labels=("t0", "t1")))
+    assert (grown.facts["read"], grown.facts["kept"]) == (412, 410)
+    before, after = cut.manifest["inputs"], grown.manifest["inputs"]
+    # Only what was the last piece is another now.
+    assert [name for name in before if before[name] != after[name]] == [max(before, key=_first_byte)]
+
+
 def test_an_error_in_another_process_is_the_error_that_it_is_here(tmp_path: Path) -> None:
     config = large_files(tmp_path).model_copy(update={"columns": {"text": "nobody", "label": "topic"}})
     with pytest.raises(CorpusError, match=r"1,000 of 1,000 records are bad.*there is no column 'nobody'"):
@@ -251,9 +280,9 @@ def test_an_error_in_another_process_is_the_error_that_it_is_here(tmp_path: Path
 def test_parts_are_shared_out_by_size_and_a_little_is_read_here() -> None:
     mega = 1_000_000
     sizes = {"a": 30 * mega, "b": 10 * mega, "c": 12 * mega, "d": 1}
-    assert _shares(sizes, list(sizes), most=2) == [["a"], ["c", "b", "d"]]
-    assert _shares(sizes, ["d"], most=2) == [["d"]]
-    assert len(_shares(sizes, ["b", "c"], most=8)) == 2
+    assert _shares(sizes, most=2) == [["a"], ["c", "b", "d"]]
+    assert _shares({"d": 1}, most=2) == [["d"]]
+    assert len(_shares({"b": 10 * mega, "c": 12 * mega}, most=8)) == 2
 
 
 def paragraphs(count: int) -> list[str]:

@@ -77,9 +77,7 @@ def test_lines_read_together_are_those_read_strictly_one_by_one(lines: list[str]
     for number, line in enumerate("\n".join(lines).split("\n"), start=1):
         if line.strip():
             found = strictly(line)
-            expected.append(
-                (found, number, offset) if isinstance(found, str) else Record(None, found, "file", number)
-            )
+            expected.append((found, number, offset) if isinstance(found, str) else Record(None, found, "file", number))
         offset += len(line.encode()) + 1
     found = by_block("\n".join(lines) + "\n")
     assert found == expected or lines == [""]
