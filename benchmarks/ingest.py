@@ -74,7 +74,8 @@ def ours(files: Sequence[str], out: Path, workers: int) -> int:
     from llm.splits import SplitConfig
 
     config = LocalFilesConfig(format="jsonl", paths=tuple(files), columns={"text": "text"})
-    cleaning = CleaningConfig(minimum_characters=_SHORTEST)
+    # The other has no such step.
+    cleaning = CleaningConfig(minimum_characters=_SHORTEST, overlaps="keep")
     stage = corpus_stage(config, cleaning, SplitConfig(), fields=("text",), root=out, downloads=out, workers=workers)
     return int(stage.facts["kept"])
 

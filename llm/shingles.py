@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +34,30 @@ Hashes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 
 
+class Units(NamedTuple):
+    """What n texts are made of, one after another: words, or characters of writing without spaces. U: units of all."""
+
+    hashes: Hashes  # (U,)
+    begins: Numbers  # (U,) where each begins and ends in the texts, joined by a character each
+    ends: Numbers
+    counts: Numbers  # (n,) how many each text has
+    scale: Numbers  # (n,) how many make a word: 1 for words; 2 for characters of Chinese and Japanese; 4 for others
+
+
 def shingles_of(texts: list[str]) -> tuple[Hashes, Hashes]:
     """Hashes of all shingles of n texts, one text after another, and (n + 1,) where each text's begin.
 
     A shingle is 2 words; 3 characters in Chinese and Japanese, 5 in other writing without spaces. A text of fewer than
     10 words, or as many characters as make 10 words, is one shingle.
     """
-    return _shingles(*_units(texts))
+    units = units_of(texts)
+    # A change spoils as many shingles as there are units in one, so a word is worth one unit less than that.
+    few = units.counts < _FEWEST_WORDS * units.scale
+    return _shingles(units.hashes, units.counts, np.where(few, np.maximum(units.counts, 1), units.scale + 1))
 
 
-def _units(texts: list[str]) -> tuple[Hashes, Numbers, Numbers]:
-    """What n texts are made of, words or characters: the hash of each; (n,) how many, and how many are a shingle."""
+def units_of(texts: list[str]) -> Units:
+    """The units of texts in small letters; a text without a letter is made of its other characters."""
     # A separator ends each text, so that no word goes from one to the next.
     codes, kinds = _codes("\n".join([*texts, ""]))
     lengths = np.array([len(text) + 1 for text in texts])
@@ -64,11 +77,9 @@ def _units(texts: list[str]) -> tuple[Hashes, Numbers, Numbers]:
 
     counts = np.where(by_character, letters, words)
     characters = np.where(chinese, _CHARACTERS_IN_SHINGLE, _LETTERS_IN_SHINGLE)
-    sizes = np.where(by_character, characters, _WORDS_IN_SHINGLE)
-    # A change spoils as many shingles as there are units in one, so a word is worth one unit less than that.
-    few = counts < _FEWEST_WORDS * (sizes - 1)
-    hashes = _hashes(codes, np.flatnonzero(begins), np.flatnonzero(ends) + 1)
-    return hashes, counts, np.where(few, np.maximum(counts, 1), sizes)
+    scale = np.where(by_character, characters, _WORDS_IN_SHINGLE) - 1
+    first, last = np.flatnonzero(begins), np.flatnonzero(ends) + 1
+    return Units(hashes_of(codes, first, last), first, last, counts, scale)
 
 
 def _codes(text: str) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -87,8 +98,11 @@ def _counts(flags: NDArray[np.bool_], starts: Numbers) -> Numbers:
     return np.diff(np.searchsorted(places, starts), append=len(places))
 
 
-def _hashes(codes: NDArray[Any], begins: Numbers, ends: Numbers) -> Hashes:
-    """Hashes of pieces of a text, none of which overlap: polynomials modulo 2^64, as differences of a running sum."""
+def hashes_of(codes: NDArray[Any], begins: Numbers, ends: Numbers) -> Hashes:
+    """Hashes of pieces of a text, or of what else `codes` stand for: polynomials modulo 2^64.
+
+    Each is a difference of a running sum, so that what a piece costs does not depend on its length.
+    """
     powers, inverses = (_powers(base, 1 << len(codes).bit_length()) for base in (_BASE, pow(_BASE, -1, 1 << 64)))
     sums = np.zeros(len(codes) + 1, dtype=np.uint64)
     np.cumsum(codes * powers[: len(codes)], out=sums[1:])

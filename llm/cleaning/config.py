@@ -66,8 +66,15 @@ class CleaningConfig(Config):
         description="of texts that have so great a share of their word pairs in common, one stays: of an edited copy "
         "with 10 % other words it is about 0.65, so 0.5 finds it; none: all stay",
     )
+    overlaps: Literal["remove", "keep"] = Field(
+        "remove",
+        description="training texts that share 13 words in a row with a held-out text, where at most 10 of them do: "
+        "what more of them hold is a signature or a licence",
+    )
     leaks: Literal["remove", "refuse"] = Field(
-        "remove", description="a text that is in the test split too: remove it from training, or refuse the corpus"
+        "remove",
+        description="a training text that is a held-out one, or overlaps one: remove it from training, or refuse the "
+        "corpus",
     )
     maximum_records: int = Field(0, ge=0, description="most records, drawn by a hash of the text (for trials); 0: all")
 

@@ -33,7 +33,7 @@ def clean(
     batches = _checked(_repaired(items, config, account), config, account)
     for name, step in steps.items():
         batches = _batches(_stepped(chain.from_iterable(batches), step, name=name, account=account))
-    for batch in batches:
+    for batch in filter(None, batches):
         account.kept += len(batch)
         yield batch
 

@@ -23,7 +23,7 @@ from llm.corpora import CORPORA, CorpusConfig
 from llm.errors import ConfigError, CorpusError, StageError
 from llm.ingest.index import Index
 from llm.ingest.selection import REASONS, STEPS, Selection, select
-from llm.ingest.shards import QUARANTINE, joined_signatures, read_rows, shard_spec, shard_stage
+from llm.ingest.shards import QUARANTINE, joined_signatures, shard_spec, shard_stage
 from llm.ingest.workers import read_parts
 from llm.processes import cores
 from llm.splits import SPLITS, SplitConfig
@@ -178,7 +178,7 @@ def _write(shards: Sequence[Stage], index: Index, selection: Selection, folder: 
         earlier = [shard.path / QUARANTINE for shard in shards]
         quarantine = stack.enter_context(quarantine_file(folder / QUARANTINE, after=earlier))
         start = 0
-        for lines in read_rows(shards):
+        for lines in index.lines():
             rows = slice(start, start + len(lines))
             split = np.where(selection.kept[rows], selection.split[rows], -1)
             for number, file in enumerate(files):

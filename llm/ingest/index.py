@@ -1,27 +1,35 @@
 """What is kept of every record as numbers, which decide about it without reading it again.
 
-A shard has an index file of (n,) arrays, one for each of COLUMNS. N: records of all shards.
+A shard has an index file of (n,) arrays, one for each of COLUMNS, and where shared runs of words are looked for, a file
+with the fingerprints of all its records, one record behind the other. N: records of all shards.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import orjson
 import xxhash
 from numpy.typing import NDArray
 
 from llm.array_file import ArrayWriter, map_arrays
 from llm.corpora.base import LABEL, Record
+from llm.ingest.runs import fingerprints
+from llm.shingles import Hashes, Numbers
 from llm.splits import group_places
 from llm.stages import Stage
 
+ROWS = "rows.jsonl"
 INDEX = "rows.safetensors"
+_FINGERPRINTS = "fingerprints.u64"
+_READ_AT_ONCE = 1 << 20
 COLUMNS: Mapping[str, np.dtype[Any]] = {
     "record": np.dtype(np.uint64),  # hash of all fields
     "text": np.dtype(np.uint64),  # hash of the texts, without case and spaces
@@ -31,6 +39,7 @@ COLUMNS: Mapping[str, np.dtype[Any]] = {
     "label": np.dtype(np.int64),  # number in the shard's facts, or -1
     "origin": np.dtype(np.int64),  # number in the shard's facts
     "position": np.dtype(np.int64),  # line, row or number in the origin
+    "fingerprints": np.dtype(np.int64),  # how many the record has
 }
 _SPACES = b" \t\n"
 
@@ -38,16 +47,20 @@ _SPACES = b" \t\n"
 class IndexWriter:
     """The index file of a shard while its records come in; to be used in a `with` block."""
 
-    def __init__(self, folder: Path, *, fields: Sequence[str], salt: str) -> None:
+    def __init__(self, folder: Path, *, fields: Sequence[str], salt: str, fingerprinted: bool) -> None:
         self.labels: dict[str, int] = {}
         self.origins: dict[str, int] = {}
         self._fields = tuple(fields)
         self._texts = tuple(name for name in fields if name != LABEL)
         self._salt = salt
         self._file = ArrayWriter(folder / INDEX)
+        self._path = folder / _FINGERPRINTS
+        self._fingerprinted = fingerprinted
+        self._open = ExitStack()
 
     def __enter__(self) -> IndexWriter:
-        self._file.__enter__()
+        self._open.enter_context(self._file)
+        self._fingerprints = self._open.enter_context(self._path.open("wb")) if self._fingerprinted else None
         for name, kind in COLUMNS.items():
             self._file.append(name, np.empty(0, kind))
         return self
@@ -55,7 +68,7 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.__exit__(kind, error, trace)
+        self._open.close()
 
     def add(self, records: Sequence[Record]) -> None:
         """Put the numbers of records, each with a group, behind those that are there."""
@@ -65,7 +78,7 @@ class IndexWriter:
         encoded = [text.encode() for text in texts]
         separators = len(self._texts) - 1
         labels, origins = self.labels, self.origins
-        found: dict[str, list[int] | NDArray[np.float64]] = {
+        found: dict[str, list[int] | NDArray[Any]] = {
             "record": list(map(_hash, encoded if whole is texts else map(str.encode, whole))),
             "text": [
                 _hash((data.lower() if len(data) == len(text) else text.casefold().encode()).translate(None, _SPACES))
@@ -80,9 +93,18 @@ class IndexWriter:
             ],
             "origin": [origins.setdefault(record.origin, len(origins)) for record in records],
             "position": [record.position for record in records],
+            "fingerprints": self._fingerprint(records),
         }
         for name, values in found.items():
             self._file.append(name, np.array(values, dtype=COLUMNS[name]))
+
+    def _fingerprint(self, records: Sequence[Record]) -> list[int] | NDArray[np.int64]:
+        if self._fingerprints is None:
+            return [0] * len(records)
+        values, counts = fingerprints([text for record in records for text in record.texts])
+        self._fingerprints.write(values.data)
+        each: NDArray[np.int64] = counts.reshape(len(records), len(self._texts)).sum(axis=1)
+        return each
 
     def save(self) -> None:
         """Write the file."""
@@ -93,7 +115,8 @@ class Index:
     """What is known of the N records of all shards, one shard behind the other; on disk until it is asked for."""
 
     def __init__(self, shards: Sequence[Stage]) -> None:
-        self._shards = [map_arrays(shard.path / INDEX)[0] for shard in shards]
+        self._folders = [shard.path for shard in shards]
+        self._shards = [map_arrays(folder / INDEX)[0] for folder in self._folders]
         self._ends = list(accumulate(len(arrays["record"]) for arrays in self._shards))
         self._labels: dict[str, int] = {}
         self._names = [shard.facts["labels"] for shard in shards]
@@ -127,6 +150,36 @@ class Index:
         arrays = self._shards[shard]
         number = row - (self._ends[shard - 1] if shard else 0)
         return self._origins[shard][arrays["origin"][number]], int(arrays["position"][number])
+
+    def fingerprints(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[Hashes, Numbers]]:
+        """Shard by shard, the fingerprints of the (N,) chosen records, and the record of each."""
+        start = 0
+        for folder, arrays, end in zip(self._folders, self._shards, self._ends, strict=True):
+            counts = arrays["fingerprints"]
+            values = np.fromfile(folder / _FINGERPRINTS, dtype=np.uint64) if counts.any() else np.empty(0, np.uint64)
+            yield (
+                values[np.repeat(chosen[start:end], counts)],
+                np.repeat(np.flatnonzero(chosen[start:end]) + start, counts[chosen[start:end]]),
+            )
+            start = end
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """The rows of all records as JSON, by the megabyte, each with its end."""
+        for folder in self._folders:
+            with (folder / ROWS).open("rb") as file:
+                while found := file.readlines(_READ_AT_ONCE):
+                    yield found
+
+    def texts(self, rows: Numbers) -> Iterator[tuple[int, list[str]]]:
+        """Of some records, in their order, the number and the texts."""
+        chosen = np.zeros(len(self), dtype=bool)
+        chosen[rows] = True
+        start = 0
+        for lines in self.lines():
+            for number in np.flatnonzero(chosen[start : start + len(lines)]).tolist():
+                fields = orjson.loads(lines[number])
+                yield start + number, [value for name, value in fields.items() if name not in ("group", LABEL)]
+            start += len(lines)
 
     def where(self, row: int) -> str:
         """The same in words."""

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from llm.cleaning.config import CleaningConfig
 from llm.errors import CorpusError
 from llm.ingest.index import Index
+from llm.ingest.overlaps import find_overlaps
+from llm.ingest.runs import WORDS
 from llm.near_duplicates import Signatures, clusters
+from llm.shingles import Numbers
 from llm.splits import SPLITS, SplitConfig, splits_of
 
 # Examples that an error names.
@@ -133,15 +136,31 @@ def _leaked(index: Index, cleaning: CleaningConfig, selection: Selection) -> Non
     rows, split = rows[order], selection.split[rows][order]
     leaked = split != _of_run(split[first], first)
     found, holders = rows[leaked], _of_run(rows[first], first)[leaked]
-    if found.size and cleaning.leaks == "refuse":
-        row, holder = found[np.argmin(found)], holders[np.argmin(found)]
+    if cleaning.leaks == "refuse":
+        _refuse_leaks(found, holders, index, selection, what="have a text that a split further from training holds too")
+    selection.drop("leaked", found, holders)
+
+
+def _overlapping(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
+    """Thirteen words in a row are those of a held-out text."""
+    if cleaning.overlaps == "keep":
+        return
+    train = selection.split == SPLITS.index("train")
+    found, holders = find_overlaps(index, train=selection.kept & train, held_out=selection.kept & ~train)
+    if cleaning.leaks == "refuse":
+        _refuse_leaks(found, holders, index, selection, what=f"share {WORDS} words in a row with a held-out text")
+    selection.drop("overlapping", found, holders)
+
+
+def _refuse_leaks(found: Numbers, holders: Numbers, index: Index, selection: Selection, *, what: str) -> None:
+    if found.size:
+        first = int(np.argmin(found))
+        row, holder = int(found[first]), int(holders[first])
         raise CorpusError(
-            f"train rows in test: {found.size:,} records have a text that a split further from training holds too, "
-            f"such as {index.where(int(row))} ({SPLITS[selection.split[row]]}) and "
-            f"{index.where(int(holder))} ({SPLITS[selection.split[holder]]})",
+            f"train rows in test: {found.size:,} records {what}, such as {index.where(row)} "
+            f"({SPLITS[selection.split[row]]}) and {index.where(holder)} ({SPLITS[selection.split[holder]]})",
             remedy="give such records one group, or set cleaning.leaks to remove",
         )
-    selection.drop("leaked", found, holders)
 
 
 def _runs(values: NDArray[Any], *, then: NDArray[np.int8] | None = None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -162,6 +181,7 @@ STEPS: dict[str, Callable[[Index, CleaningConfig, Selection], None]] = {
     "near_duplicate": _near_duplicate,
     "over_maximum": _over_maximum,
     "leaked": _leaked,
+    "overlapping": _overlapping,
 }
 REASONS = {
     "duplicate": "the same as {other}",
@@ -169,4 +189,5 @@ REASONS = {
     "near_duplicate": "nearly the same as {other}",
     "over_maximum": "not among the cleaning.maximum_records that were drawn",
     "leaked": "the text of {other}, which is held out",
+    "overlapping": "shares thirteen words in a row with {other}, which is held out",
 }

@@ -19,21 +19,19 @@ from llm.cleaning.account import Account, quarantine_file
 from llm.cleaning.config import CleaningConfig
 from llm.cleaning.pipeline import clean
 from llm.corpora import CORPORA, CorpusConfig
-from llm.corpora.base import Checksum, Record, Step, Unreadable, each
+from llm.corpora.base import Checksum, Record, Step, Unreadable
 from llm.corpora.local_files import LocalFiles
 from llm.ingest.contamination import KeptOut, kept_out_texts
-from llm.ingest.index import IndexWriter
+from llm.ingest.index import ROWS, IndexWriter
 from llm.near_duplicates import PERMUTATIONS, SignatureFile, Signatures, signatures
 from llm.progress import track
 from llm.stages import Stage, StageSpec, run_stage
 
-ROWS = "rows.jsonl"
 QUARANTINE = "quarantine.jsonl.gz"
 _SIGNATURES = "signatures.u16"
 _STAGE_VERSION = 2
-_READ_AT_ONCE = 1 << 20
 # Options that only the selection over all shards reads.
-_LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks", "near_duplicates"}
+_LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks", "near_duplicates", "overlaps"}
 
 
 def shard_spec(
@@ -57,6 +55,7 @@ def shard_spec(
             "reader": corpus.version,
             "cleaning": cleaning.model_dump(mode="json", exclude=_LATER),
             "signatures": cleaning.near_duplicates is not None,
+            "fingerprints": cleaning.overlaps == "remove",
             "fields": list(fields),
             "salt": salt,
         },
@@ -109,7 +108,8 @@ def _build(
         steps = {**corpus.steps(config), **_keep_out(cleaning, downloads)}
         chosen = items if corpus.fields(config) == tuple(fields) else _only(tuple(fields), items)
         kept = clean(chosen, cleaning, steps=steps, account=account)
-        with IndexWriter(folder, fields=fields, salt=salt) as index:
+        fingerprinted = cleaning.overlaps == "remove"
+        with IndexWriter(folder, fields=fields, salt=salt, fingerprinted=fingerprinted) as index:
             _write_rows(kept, folder, index, signed=cleaning.near_duplicates is not None)
             index.save()
     return {**account.facts, "labels": list(index.labels), "origins": list(index.origins)}
@@ -144,18 +144,10 @@ def joined_signatures(shards: Sequence[Stage], folder: Path) -> Iterator[Signatu
         yield file.array()
 
 
-def read_rows(shards: Sequence[Stage]) -> Iterator[list[bytes]]:
-    """The lines of all shards by the megabyte, in the order of their index, each with its end."""
-    for shard in shards:
-        with (shard.path / ROWS).open("rb") as file:
-            while lines := file.readlines(_READ_AT_ONCE):
-                yield lines
-
-
 def _keep_out(cleaning: CleaningConfig, downloads: Path) -> dict[str, Step]:
     if not cleaning.keep_out:
         return {}
-    return {"kept_out": each(KeptOut(kept_out_texts(cleaning.keep_out, downloads=downloads)).reason)}
+    return {"kept_out": KeptOut(kept_out_texts(cleaning.keep_out, downloads=downloads)).step}
 
 
 def _only(fields: tuple[str, ...], items: Iterable[Record | Unreadable]) -> Iterator[Record | Unreadable]:
