@@ -84,15 +84,19 @@ class Account:
         }
 
 
-def too_much_bad(facts: Mapping[str, Any], *, most: float) -> CorpusError:
-    """The error for a source with more than a share `most` of bad records, by the `facts` of its account."""
+def too_much_bad(facts: Mapping[str, Any], *, most: float, quarantine: Path | None = None) -> CorpusError:
+    """The error for a source with more than a share `most` of bad records, by the `facts` of its account.
+
+    `quarantine` is the file that holds them, where the source was read to its end.
+    """
     share = facts["bad"] / facts["read"]
     steps = sorted(facts["examples"], key=lambda step: -facts["dropped"][step])[:_NAMED]
     told = "; ".join(f"{step} {facts['dropped'][step]:,} (first: {facts['examples'][step]})" for step in steps)
     return CorpusError(
         f"{facts['bad']:,} of {facts['read']:,} records are bad, {share:.1%}, more than "
         f"cleaning.maximum_bad_share = {most:.1%}: {told}",
-        remedy="correct the source or its options, or raise cleaning.maximum_bad_share to go on without them",
+        remedy="correct the source or its options, or raise cleaning.maximum_bad_share to go on without them"
+        + (f"; they are in {quarantine}" if quarantine else ""),
     )
 
 

@@ -70,6 +70,9 @@ def render_report(stage: Stage, before: Stage | None) -> str:
         "<h2>Lengths of records, in bytes</h2>",
         _table(("bytes", "records#", ""), _lengths(facts)),
         *_labels(facts),
+        "<h2>Languages</h2>",
+        f"<p class=quiet>of {facts['languages']['drawn']:,} records that were drawn; short texts are not judged</p>",
+        _table(("field", "language", "texts#", ""), _languages(facts)),
         "<h2>What was dropped, by example</h2>",
         _table(("step", "where", "reason", "text"), _examples(stage)),
         "<h2>Drift since the corpus before</h2>",
@@ -124,6 +127,12 @@ def _labels(facts: Mapping[str, Any]) -> Iterator[str]:
         yield _table(("label", "records#", ""), rows)
 
 
+def _languages(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for field, counts in facts["languages"]["fields"].items():
+        for language, share in sorted(_shares(counts).items(), key=lambda found: (-found[1], found[0])):
+            yield field, language, f"{counts[language]:,}", _bar(share)
+
+
 def _examples(stage: Stage) -> Iterator[tuple[str, ...]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for number, row in enumerate(read_quarantine(stage.path / QUARANTINE)):
@@ -148,6 +157,7 @@ def _drift(facts: Mapping[str, Any], before: Stage | None) -> Iterator[str]:
         ("records kept", f"{old['kept']:,}", f"{facts['kept']:,}", f"{facts['kept'] - old['kept']:+,}"),
         *_moved("lengths", _shares_of_list(_all_lengths(old)), _shares_of_list(_all_lengths(facts))),
         *_moved("label", _shares(_all_labels(old)), _shares(_all_labels(facts))),
+        *_moved("language", _shares_of_languages(old), _shares_of_languages(facts)),
     ]
     yield _table(("", "before#", "now#", "change#"), rows)
 
@@ -166,6 +176,15 @@ def _moved(kind: str, old: Mapping[str, float], new: Mapping[str, float]) -> Ite
 def _shares(counts: Mapping[str, int]) -> dict[str, float]:
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()}
+
+
+def _shares_of_languages(facts: Mapping[str, Any]) -> dict[str, float]:
+    fields = facts["languages"]["fields"]
+    return {
+        f"{language} of {field}": share
+        for field, counts in fields.items()
+        for language, share in _shares(counts).items()
+    }
 
 
 def _shares_of_list(counts: Sequence[int]) -> dict[str, float]:

@@ -132,8 +132,10 @@ def test_more_than_one_in_a_hundred_bad_refuses_the_corpus_and_another_limit_let
     config = file_config("txt", content, tmp_path)
     with pytest.raises(
         CorpusError, match=r"3 of 100 records are bad, 3.0%, .* = 1.0%: not_utf8 3 \(first: .*rows.txt, 98"
-    ):
+    ) as error:
         ingest(config, tmp_path)
+    quarantine = Path(error.value.remedy.split("they are in ")[1])
+    assert [row["position"] for row in read_quarantine(quarantine)] == [98, 99, 100]
     assert ingest(config, tmp_path, maximum_bad_share=0.03).facts["kept"] == 97
 
 

@@ -110,3 +110,21 @@ def test_the_drift_is_since_the_newest_corpus_of_the_same_options(tmp_path: Path
     assert cells["label x"] == ["50.0%", "66.7%", "+16.7%"]
     assert cells["lengths: distance of all shares"] == ["", "", "33.3%"]
     assert cells["lengths from 128 bytes"] == ["0.0%", "33.3%", "+33.3%"]
+
+
+def test_the_languages_are_those_of_the_texts_that_are_long_enough_and_their_drift_is_told(tmp_path: Path) -> None:
+    english = [{"body": f"This is the sentence about the weather of day {n}.", "topic": "xy"[n % 2]} for n in range(60)]
+    german = [{"body": f"Das ist ein ganz anderer Satz über das Wetter, Tag {n}.", "topic": "x"} for n in range(30)]
+    first = ingest(tmp_path, [*rows(40), *english])
+    assert first.facts["languages"] == {"drawn": 100, "fields": {"text": {"en": 60}}}
+    second = ingest(tmp_path, [*rows(40), *english, *german])
+    assert second.facts["languages"]["fields"] == {"text": {"en": 60, "de": 30}}
+    page = Page(render_report(second, first))
+    assert [row[:3] for row in page.rows if row and row[0] == "text"] == [["text", "en", "60"], ["text", "de", "30"]]
+    cells = {row[0]: row[1:] for row in page.rows if len(row) == 4}
+    assert cells["language de of text"] == ["0.0%", "33.3%", "+33.3%"]
+
+
+def test_the_languages_of_a_large_corpus_are_those_of_four_hundred_records(tmp_path: Path) -> None:
+    stage = ingest(tmp_path, rows(500))
+    assert stage.facts["languages"] == {"drawn": 400, "fields": {"text": {}}}
