@@ -18,6 +18,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # Stores whose address names a bucket and no host, and what installs them. Most other protocols of fsspec (ftp, sftp,
 # webhdfs, reference) connect to whatever host the pattern says, which would lead around `trusted_hosts`.
 STORES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+# The context in which a config is written down with all that its addresses hold, for who fetches them.
+WITH_SECRETS = "with secrets"
 HOST = r"^([A-Za-z0-9._-]+|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)$"
 
 

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FieldSerializationInfo, field_serializer, model_validator
 
-from llm.corpora.addresses import RemoteAccess, is_remote, shown
+from llm.corpora.addresses import WITH_SECRETS, RemoteAccess, is_remote, scheme_of, shown
 from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step, Unreadable, sha256_of_text, short_hash
 from llm.corpora.files import (
     File,
@@ -69,6 +69,11 @@ class LocalFilesConfig(FormatOptions, SourceConfig):
     target_paths: tuple[str, ...] = Field((), description="parallel only: the translations, in the order of `paths`")
     remote: RemoteAccess = RemoteAccess()
     terms: str = Field("not stated", description="the licence or terms of the data, for the manifest")
+
+    @field_serializer("paths", "target_paths", when_used="json")
+    def _without_secrets(self, paths: tuple[str, ...], info: FieldSerializationInfo) -> list[str]:
+        # What is written down or logged must not hold a signature or a password; who fetches the files asks for all.
+        return [shown(path) if scheme_of(path) and info.context != WITH_SECRETS else path for path in paths]
 
     @model_validator(mode="after")
     def _options_fit_the_format(self) -> LocalFilesConfig:
@@ -148,13 +153,16 @@ class LocalFiles:
         """SHA-256 of each file, or of a remote one's address and version, so that a changed file is another corpus."""
         if isinstance(config, LocalFilesPart) and config.piece is not None:
             return {config.paths[0]: config.piece.sha256}
-        files = find_files((*config.paths, *config.target_paths), config.remote)
-        return {
-            name_of(file): sha256_of_text(f"{file.url}\0{file.version}")
-            if isinstance(file, RemoteFile)
-            else asked(file, checksum)
-            for file in files
-        }
+        found: dict[str, str] = {}
+        for file in find_files((*config.paths, *config.target_paths), config.remote):
+            name = name_of(file)
+            if isinstance(file, RemoteFile):
+                content = sha256_of_text(f"{file.url}\0{file.version}")
+            else:
+                content = asked(file, checksum)
+            # Two addresses may differ in what is not shown of them.
+            found[name] = sha256_of_text(found[name] + content) if name in found else content
+        return found
 
     def records(self, config: LocalFilesConfig, *, downloads: Path) -> Iterator[Record | Unreadable]:
         """Rows or documents; group: `group_column`, else none: the text (the source, in a translation) is its own."""

@@ -15,6 +15,7 @@ from llm import errors
 from llm.checksums import ChecksumCache
 from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA
+from llm.corpora.addresses import WITH_SECRETS
 from llm.corpora.base import SourceConfig
 from llm.errors import NightshiftError, StageError
 from llm.files import read_json, write_json
@@ -49,8 +50,8 @@ def read_parts(
         job = folder / f"job-{number}"
         job.mkdir()
         options = {
-            "parts": {name: part.model_dump(mode="json") for name, part in parts.items()},
-            "cleaning": cleaning.model_dump(mode="json"),
+            "parts": {name: part.model_dump(mode="json", context=WITH_SECRETS) for name, part in parts.items()},
+            "cleaning": cleaning.model_dump(mode="json", context=WITH_SECRETS),
             "fields": list(fields),
             "salt": salt,
             "root": str(root.resolve()),
