@@ -94,9 +94,15 @@ class LocalFilesConfig(FormatOptions, SourceConfig):
 
 
 class LocalFilesPart(LocalFilesConfig):
-    """Some of the files, or a piece of one."""
+    """Some of the files, or a piece of one; `found` are those at an address, so that each is asked for once."""
 
     piece: PieceConfig | None = None
+    found: tuple[RemoteFile, ...] = ()
+
+    @field_serializer("found", when_used="json")
+    def _found_without_secrets(self, found: tuple[RemoteFile, ...], info: FieldSerializationInfo) -> list[Any]:
+        # Their versions are among the content.
+        return [asdict(file) for file in found] if info.context == WITH_SECRETS else []
 
 
 class LocalFiles:
@@ -131,14 +137,16 @@ class LocalFiles:
         parts: dict[str, dict[str, Any]] = {}
         for number, file in enumerate(sources):
             name, paths = name_of(file), (pattern_of(file),)
-            found = _pieces(file, config, pieces)
-            for piece in found:
+            cut = _pieces(file, config, pieces)
+            for piece in cut:
                 parts[f"{name} from byte {piece.start:,}"] = {"paths": paths, "piece": PieceConfig(**asdict(piece))}
-            if not found:
+            if not cut:
                 group = name if len(sources) <= _MOST_PARTS else f"files {short_hash(name)[:2]}"
-                part = parts.setdefault(group, {"paths": (), "target_paths": ()})
+                part = parts.setdefault(group, {"paths": (), "target_paths": (), "found": ()})
                 part["paths"] += paths
                 part["target_paths"] += tuple(map(pattern_of, targets[number : number + 1]))
+                both = (file, *targets[number : number + 1])
+                part["found"] += tuple(found for found in both if isinstance(found, RemoteFile))
         options = dict(config)
         return {name: LocalFilesPart(**options | part) for name, part in parts.items()}
 
@@ -146,7 +154,7 @@ class LocalFiles:
         """Of the piece, or of the files as they lie on the disk or at the other end."""
         if config.piece is not None:
             return config.piece.end - config.piece.start
-        files = find_files((*config.paths, *config.target_paths), config.remote)
+        files = _files(config, (*config.paths, *config.target_paths))
         return sum((file.size or 0) if isinstance(file, RemoteFile) else file.stat().st_size for file in files)
 
     def content(self, config: LocalFilesConfig, *, checksum: Checksum) -> dict[str, str]:
@@ -154,7 +162,7 @@ class LocalFiles:
         if isinstance(config, LocalFilesPart) and config.piece is not None:
             return {config.paths[0]: config.piece.sha256}
         found: dict[str, str] = {}
-        for file in find_files((*config.paths, *config.target_paths), config.remote):
+        for file in _files(config, (*config.paths, *config.target_paths)):
             name = name_of(file)
             if isinstance(file, RemoteFile):
                 content = sha256_of_text(f"{file.url}\0{file.version}")
@@ -168,7 +176,7 @@ class LocalFiles:
         """Rows or documents; group: `group_column`, else none: the text (the source, in a translation) is its own."""
 
         def opened(patterns: Sequence[str]) -> Iterator[OpenFile]:
-            return open_files(find_files(patterns, config.remote), access=config.remote, downloads=downloads)
+            return open_files(_files(config, patterns), access=config.remote, downloads=downloads)
 
         if isinstance(config, LocalFilesPart) and config.piece is not None:
             return _READERS[config.format](open_piece(Path(config.paths[0]), config.piece), config)
@@ -179,6 +187,13 @@ class LocalFiles:
     def steps(self, config: LocalFilesConfig) -> Mapping[str, Step]:  # noqa: ARG002
         """None of its own."""
         return {}
+
+
+def _files(config: LocalFilesConfig, patterns: Sequence[str]) -> list[File]:
+    known = {file.url: file for file in config.found} if isinstance(config, LocalFilesPart) else {}
+    if known:
+        return [known[pattern] for pattern in patterns]
+    return find_files(patterns, config.remote)
 
 
 def _pieces(file: File, config: LocalFilesConfig, pieces: Pieces) -> Sequence[Piece]:

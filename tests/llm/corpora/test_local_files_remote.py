@@ -11,12 +11,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from remote_sites import Page, Site
 
+from llm.cleaning.config import CleaningConfig
 from llm.corpora.addresses import WITH_SECRETS
 from llm.corpora.local_files import LocalFiles, LocalFilesConfig, LocalFilesPart
 from llm.errors import CorpusError
 from llm.files import sha256_of
+from llm.ingest.corpus import corpus_stage
 from llm.pieces import pieces_of
+from llm.splits import SplitConfig
+from llm.stages import Stage
 
 
 @pytest.fixture
@@ -77,3 +82,22 @@ def test_of_two_addresses_that_look_alike_both_make_the_content(address: str, tm
 
     assert content("1", "2") == content("1", "2")
     assert len({str(content(*ids)) for ids in (("1", "2"), ("3", "2"), ("1", "3"), ("2", "1"), ("2",))}) == 5
+
+
+def test_a_night_asks_for_a_file_once_and_fetches_it_if_it_is_new(site: Site, tmp_path: Path, no_proxy: None) -> None:
+    site.pages["/a.txt?key=secret"] = Page("\n".join(f"Text {number}" for number in range(60)).encode())
+    config = LocalFilesConfig(
+        format="txt", document="line", paths=(site.url("/a.txt?key=secret"),), remote={"trusted_hosts": ["127.0.0.1"]}
+    )
+
+    def night() -> Stage:
+        splits = SplitConfig(validation=0.3, test=0.3)
+        cleaning = CleaningConfig()
+        return corpus_stage(config, cleaning, splits, fields=("text",), root=tmp_path / "stages", downloads=tmp_path)
+
+    first, second = night(), night()
+    assert (first.facts["kept"], second.reused) == (60, True)
+    assert site.requests == [("HEAD", "/a.txt?key=secret"), ("GET", "/a.txt?key=secret"), ("HEAD", "/a.txt?key=secret")]
+    written = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.json")]
+    assert len(written) == 2  # the manifests of the shard and of the corpus
+    assert not any("secret" in text for text in written)
