@@ -55,8 +55,8 @@ def select(
 ) -> Selection:
     """Go through STEPS, one after another; near duplicates are looked for where there are (N, P) `signatures`.
 
-    Raises CorpusError when labels contradict each other more than `cleaning.maximum_conflicting_share` allows, or when
-    `cleaning.leaks` forbids what it would remove.
+    Raises CorpusError when labels contradict each other more than `cleaning.maximum_conflicting_share` allows, when
+    `cleaning.leaks` forbids what it would remove, or when a held-out text is one of training in the end.
     """
     count = len(index)
     selection = Selection(
@@ -67,7 +67,19 @@ def select(
     )
     for step in STEPS.values():
         step(index, cleaning, selection)
+    _check_apart(index.column("text"), selection)
     return selection
+
+
+def _check_apart(texts: NDArray[np.uint64], selection: Selection) -> None:
+    """Refuse what must never be, whatever the steps did: a text of training that is held out too."""
+    train = selection.split == SPLITS.index("train")
+    shared = np.intersect1d(texts[selection.kept & train], texts[selection.kept & ~train])
+    if shared.size:
+        raise CorpusError(
+            f"train rows in test: {shared.size:,} texts of training remain in a held-out split after all steps",
+            remedy="this is a mistake of Nightshift; report it with the options under corpus and cleaning",
+        )
 
 
 def _duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:  # noqa: ARG001

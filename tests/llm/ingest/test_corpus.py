@@ -312,3 +312,14 @@ def test_of_near_duplicates_the_one_that_is_held_out_most_stays(tmp_path: Path) 
         assert kept[stays] == order[wanted]
     everything = ingest(config, tmp_path, fields=("text",))
     assert everything.facts["kept"] == 120
+
+
+def test_a_corpus_whose_training_texts_are_held_out_too_is_refused_whatever_the_steps_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(i) for i in range(100)] + [row(i, author=f"another {i}") for i in range(10)]
+    config = topics(tmp_path, rows)
+    ingest(config, tmp_path / "removed")
+    monkeypatch.setattr("llm.ingest.selection.STEPS", {})
+    with pytest.raises(CorpusError, match=r"train rows in test: \d+ texts of training remain in a held-out split"):
+        ingest(config, tmp_path / "refused")
