@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import accumulate
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,8 +19,9 @@ import numpy as np
 import orjson
 import xxhash
 from numpy.typing import NDArray
+from safetensors import safe_open
 
-from llm.array_file import ArrayWriter, map_arrays
+from llm.array_file import ArrayWriter
 from llm.corpora.base import LABEL, Record
 from llm.ingest.runs import fingerprints
 from llm.shingles import Hashes, Numbers
@@ -30,6 +32,8 @@ ROWS = "rows.jsonl"
 INDEX = "rows.safetensors"
 _FINGERPRINTS = "fingerprints.u64"
 _READ_AT_ONCE = 1 << 20
+# Whose places are remembered while records are looked up.
+_SHARDS_AT_ONCE = 64
 COLUMNS: Mapping[str, np.dtype[Any]] = {
     "record": np.dtype(np.uint64),  # hash of all fields
     "text": np.dtype(np.uint64),  # hash of the texts, without case and spaces
@@ -116,13 +120,13 @@ class Index:
 
     def __init__(self, shards: Sequence[Stage]) -> None:
         self._folders = [shard.path for shard in shards]
-        self._shards = [map_arrays(folder / INDEX)[0] for folder in self._folders]
-        self._ends = list(accumulate(len(arrays["record"]) for arrays in self._shards))
+        self._ends = list(accumulate(int(shard.facts["kept"]) for shard in shards))
+        self._names: list[list[str]] = [shard.facts["labels"] for shard in shards]
         self._labels: dict[str, int] = {}
-        self._names = [shard.facts["labels"] for shard in shards]
         for label in (label for names in self._names for label in names):
             self._labels.setdefault(label, len(self._labels))
-        self._origins = [shard.facts["origins"] for shard in shards]
+        self._origins: list[list[str]] = [shard.facts["origins"] for shard in shards]
+        self._places = lru_cache(_SHARDS_AT_ONCE)(self._read_places)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -134,34 +138,51 @@ class Index:
 
     def column(self, name: str) -> NDArray[Any]:
         """(N,) array of one of COLUMNS; those that count names of their shard: `label_numbers`, `where`."""
-        return np.concatenate([np.empty(0, COLUMNS[name]), *(arrays[name] for arrays in self._shards)])
+        found = np.empty(len(self), COLUMNS[name])
+        for shard, rows in enumerate(self._rows()):
+            found[rows] = self._read(shard, name)
+        return found
 
     def label_numbers(self) -> NDArray[np.int64]:
         """(N,) numbers in `labels`, or -1."""
-        found = [np.empty(0, np.int64)]
-        for arrays, names in zip(self._shards, self._names, strict=True):
-            numbers = np.array([*(self._labels[name] for name in names), -1], dtype=np.int64)
-            found.append(numbers[arrays["label"]])
-        return np.concatenate(found)
+        found = np.empty(len(self), np.int64)
+        for shard, rows in enumerate(self._rows()):
+            numbers = np.array([*(self._labels[name] for name in self._names[shard]), -1], dtype=np.int64)
+            found[rows] = numbers[self._read(shard, "label")]
+        return found
 
     def place_of(self, row: int) -> tuple[str, int]:
         """Origin and position of a record."""
         shard = bisect_right(self._ends, row)
-        arrays = self._shards[shard]
         number = row - (self._ends[shard - 1] if shard else 0)
-        return self._origins[shard][arrays["origin"][number]], int(arrays["position"][number])
+        origins, positions = self._places(shard)
+        return self._origins[shard][origins[number]], int(positions[number])
+
+    def where(self, row: int) -> str:
+        """The same in words."""
+        origin, position = self.place_of(row)
+        return f"{origin}, {position}"
 
     def fingerprints(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[Hashes, Numbers]]:
         """Shard by shard, the fingerprints of the (N,) chosen records, and the record of each."""
-        start = 0
-        for folder, arrays, end in zip(self._folders, self._shards, self._ends, strict=True):
-            counts = arrays["fingerprints"]
-            values = np.fromfile(folder / _FINGERPRINTS, dtype=np.uint64) if counts.any() else np.empty(0, np.uint64)
-            yield (
-                values[np.repeat(chosen[start:end], counts)],
-                np.repeat(np.flatnonzero(chosen[start:end]) + start, counts[chosen[start:end]]),
-            )
-            start = end
+        for shard, rows in enumerate(self._rows()):
+            counts, wanted = self._read(shard, "fingerprints"), chosen[rows]
+            path = self._folders[shard] / _FINGERPRINTS
+            values = np.fromfile(path, dtype=np.uint64) if counts.any() else np.empty(0, np.uint64)
+            owners = np.repeat(np.flatnonzero(wanted) + rows.start, counts[wanted])
+            yield values[np.repeat(wanted, counts)], owners
+
+    def _rows(self) -> Iterator[slice]:
+        yield from (slice(start, end) for start, end in pairwise([0, *self._ends]))
+
+    def _read(self, shard: int, name: str) -> NDArray[Any]:
+        # Not through a map that stays: what is touched of one counts as memory.
+        with safe_open(str(self._folders[shard] / INDEX), framework="numpy") as file:
+            values: NDArray[Any] = file.get_tensor(name)
+        return values
+
+    def _read_places(self, shard: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        return self._read(shard, "origin"), self._read(shard, "position")
 
     def lines(self) -> Iterator[list[bytes]]:
         """The rows of all records as JSON, by the megabyte, each with its end."""
@@ -180,11 +201,6 @@ class Index:
                 fields = orjson.loads(lines[number])
                 yield start + number, [value for name, value in fields.items() if name not in ("group", LABEL)]
             start += len(lines)
-
-    def where(self, row: int) -> str:
-        """The same in words."""
-        origin, position = self.place_of(row)
-        return f"{origin}, {position}"
 
 
 def _joined(records: Sequence[Record], names: Sequence[str]) -> list[str]:

@@ -79,7 +79,7 @@ def _write(shards: Sequence[Stage], index: Index, selection: Selection, folder: 
         start = 0
         for lines in index.lines():
             rows = slice(start, start + len(lines))
-            split = np.where(selection.kept[rows], selection.split[rows], -1)
+            split = np.where(selection.step[rows] < 0, selection.split[rows], -1)
             for number, file in enumerate(files):
                 file.write(b"".join(compress(lines, (split == number).tolist())))
             for row in np.flatnonzero(split < 0).tolist():

@@ -5,7 +5,7 @@ N: records of all shards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,13 @@ from llm.ingest.index import Index
 from llm.ingest.overlaps import find_overlaps
 from llm.ingest.runs import WORDS
 from llm.near_duplicates import Signatures, clusters
-from llm.shingles import Numbers
+from llm.shingles import Hashes, Numbers
 from llm.splits import SPLITS, SplitConfig, splits_of
 
 # Examples that an error names.
 _NAMED = 3
+# Records whose hashes are sorted together.
+_SORTED_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,49 +75,56 @@ def select(
 
 def _check_apart(texts: NDArray[np.uint64], selection: Selection) -> None:
     """Refuse what must never be, whatever the steps did: a text of training that is held out too."""
-    train = selection.split == SPLITS.index("train")
-    shared = np.intersect1d(texts[selection.kept & train], texts[selection.kept & ~train])
-    if shared.size:
+    shared = 0
+    for rows, _ in _runs(texts, of=selection.kept):
+        train = selection.split[rows] == SPLITS.index("train")
+        shared += np.intersect1d(texts[rows[train]], texts[rows[~train]]).size
+    if shared:
         raise CorpusError(
-            f"train rows in test: {shared.size:,} texts of training remain in a held-out split after all steps",
+            f"train rows in test: {shared:,} texts of training remain in a held-out split after all steps",
             remedy="this is a mistake of Nightshift; report it with the options under corpus and cleaning",
         )
 
 
 def _duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:  # noqa: ARG001
     """All fields are those of an earlier record."""
-    order, first = _runs(index.column("record"))
-    selection.drop("duplicate", order[~first], _of_run(order[first], first)[~first])
+    for rows, first in _runs(index.column("record"), of=selection.kept):
+        selection.drop("duplicate", rows[~first], _of_run(rows[first], first)[~first])
 
 
 def _conflicting_label(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
     """The text has another label elsewhere: no answer would be right."""
     labels = index.label_numbers()
-    rows = np.flatnonzero(selection.kept & (labels >= 0))
-    if rows.size == 0:
+    labelled = selection.kept & (labels >= 0)
+    if not labelled.any():
         return
-    order, first = _runs(index.column("text")[rows])
-    rows, labels = rows[order], labels[rows][order]
-    differs = labels != _of_run(labels[first], first)
-    starts = np.flatnonzero(first)
-    conflict = _of_run(np.logical_or.reduceat(differs, starts), first)
-    # The first that differs stands for all the others.
-    second = np.minimum.reduceat(np.where(differs, np.arange(rows.size), rows.size - 1), starts)
-    others = np.where(differs, _of_run(rows[first], first), rows[_of_run(second, first)])[conflict]
-    found, labels = rows[conflict], labels[conflict]
-    share = found.size / rows.size
+    runs = [_conflicts(rows, first, labels[rows]) for rows, first in _runs(index.column("text"), of=labelled)]
+    found, others = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    share = found.size / int(labelled.sum())
     if share > cleaning.maximum_conflicting_share:
         named = "; ".join(
-            f"{index.where(int(found[number]))} says {index.labels[labels[number]]!r}"
-            for number in np.argsort(found)[:_NAMED]
+            f"{index.where(row)} says {index.labels[labels[row]]!r}" for row in sorted(found.tolist())[:_NAMED]
         )
         raise CorpusError(
-            f"conflicting labels: {found.size:,} of {rows.size:,} records ({share:.1%}) have a text that has another "
-            f"label elsewhere, more than cleaning.maximum_conflicting_share = "
+            f"conflicting labels: {found.size:,} of {int(labelled.sum()):,} records ({share:.1%}) have a text that has "
+            f"another label elsewhere, more than cleaning.maximum_conflicting_share = "
             f"{cleaning.maximum_conflicting_share:.1%}: {named}",
             remedy="agree on one label for each text, or raise cleaning.maximum_conflicting_share to leave them out",
         )
     selection.drop("conflicting_label", found, others)
+
+
+def _conflicts(rows: Numbers, first: NDArray[np.bool_], labels: Numbers) -> tuple[Numbers, Numbers]:
+    """Of runs of equal texts, the rows of those with several labels, and for each a row with another."""
+    differs = labels != _of_run(labels[first], first)
+    starts = np.flatnonzero(first)
+    if not starts.size:
+        return rows, rows
+    conflict = _of_run(np.logical_or.reduceat(differs, starts), first)
+    # The first that differs stands for all the others.
+    second = np.minimum.reduceat(np.where(differs, np.arange(rows.size), rows.size - 1), starts)
+    others = np.where(differs, _of_run(rows[first], first), rows[_of_run(second, first)])
+    return rows[conflict], others[conflict]
 
 
 def _near_duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:  # noqa: ARG001
@@ -142,12 +151,13 @@ def _over_maximum(index: Index, cleaning: CleaningConfig, selection: Selection) 
 
 def _leaked(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:
     """The text is in a split that is held out more: groups are apart, but one text may be in several groups."""
-    rows = np.flatnonzero(selection.kept)
+    parts = []
     # The higher the number in SPLITS, the further it is from training: of equal texts, that comes first.
-    order, first = _runs(index.column("text")[rows], then=-selection.split[rows])
-    rows, split = rows[order], selection.split[rows][order]
-    leaked = split != _of_run(split[first], first)
-    found, holders = rows[leaked], _of_run(rows[first], first)[leaked]
+    for rows, first in _runs(index.column("text"), of=selection.kept, then=-selection.split):
+        split = selection.split[rows]
+        leaked = split != _of_run(split[first], first)
+        parts.append((rows[leaked], _of_run(rows[first], first)[leaked]))
+    found, holders = (np.concatenate(values) for values in zip(*parts, strict=True))
     if cleaning.leaks == "refuse":
         _refuse_leaks(found, holders, index, selection, what="have a text that a split further from training holds too")
     selection.drop("leaked", found, holders)
@@ -175,11 +185,21 @@ def _refuse_leaks(found: Numbers, holders: Numbers, index: Index, selection: Sel
         )
 
 
-def _runs(values: NDArray[Any], *, then: NDArray[np.int8] | None = None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(n,) values -> (n,) their order, equals by `then` and as they stand, and (n,) where a run of equals begins."""
-    order = np.argsort(values, kind="stable") if then is None else np.lexsort((then, values))
-    ordered = values[order]
-    return order, np.append(np.ones(min(1, len(ordered)), dtype=bool), ordered[1:] != ordered[:-1])
+def _runs(
+    values: Hashes, *, of: NDArray[np.bool_], then: NDArray[np.int8] | None = None
+) -> Iterator[tuple[Numbers, NDArray[np.bool_]]]:
+    """Records (N,) `of` in the order of their hashes, equals by `then` and as they stand, and where each run begins.
+
+    Those whose hashes begin alike come together, some million at once: sorting takes several times their memory.
+    """
+    bits = int(of.sum() // _SORTED_AT_ONCE).bit_length()
+    for turn in range(1 << bits):
+        low, high = (np.uint64(edge) for edge in (turn << (64 - bits), ((turn + 1) << (64 - bits)) - 1))
+        rows = np.flatnonzero(of & (values >= low) & (values <= high))
+        part = values[rows]
+        order = np.argsort(part, kind="stable") if then is None else np.lexsort((then[rows], part))
+        ordered = part[order]
+        yield rows[order], np.append(np.ones(min(1, len(ordered)), dtype=bool), ordered[1:] != ordered[:-1])
 
 
 def _of_run(values: NDArray[Any], first: NDArray[np.bool_]) -> NDArray[Any]:

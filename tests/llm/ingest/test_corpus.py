@@ -323,3 +323,19 @@ def test_a_corpus_whose_training_texts_are_held_out_too_is_refused_whatever_the_
     monkeypatch.setattr("llm.ingest.selection.STEPS", {})
     with pytest.raises(CorpusError, match=r"train rows in test: \d+ texts of training remain in a held-out split"):
         ingest(config, tmp_path / "refused")
+
+
+def test_records_that_are_compared_in_turns_make_the_same_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(i) for i in range(200)] + [row(i, author=f"another {i}") for i in range(20)]
+    rows += [row(i) for i in range(5)] + [row(i, topic=f"t{(i + 1) % 2}") for i in range(30, 33)]
+    config = topics(tmp_path, rows)
+    at_once = ingest(config, tmp_path / "at once")
+    assert all(at_once.facts["dropped"][step] > 2 for step in ("duplicate", "conflicting_label", "leaked"))
+    monkeypatch.setattr("llm.ingest.selection._SORTED_AT_ONCE", 10)
+    in_turns = ingest(config, tmp_path / "in turns")
+    assert in_turns.facts == at_once.facts
+    for split in SPLITS:
+        assert (in_turns.path / f"{split}.jsonl").read_bytes() == (at_once.path / f"{split}.jsonl").read_bytes()
+    assert list(read_quarantine(in_turns.path / QUARANTINE)) == list(read_quarantine(at_once.path / QUARANTINE))
