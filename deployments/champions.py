@@ -7,7 +7,8 @@ from pathlib import Path
 
 from llm.errors import RegistryError
 from llm.predictor import Predictor
-from tasks.registry.versions import Version, champion, champion_folder
+from tasks.registry.folders import champion_folder
+from tasks.registry.versions import Version, champion
 
 
 @dataclass(frozen=True)

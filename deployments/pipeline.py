@@ -37,12 +37,13 @@ def run_families(names: Sequence[str], *, preset: str, overrides: Mapping[str, A
 def _print(summaries: Sequence[Mapping[str, Any]], *, started: float) -> None:
     from deployments.champions import load_champion
     from deployments.summary import how_to_pull, samples_of, show_run
+    from tasks.outcome import NOTHING_NEW
 
     pulled = []
     for summary in summaries:
         samples = []
-        # A family whose first challenger was refused has no champion.
-        if summary["champion"] is not None:
+        # A family whose first challenger was refused has no champion; one without news has said it all before.
+        if summary["champion"] is not None and summary["decision"] != NOTHING_NEW:
             with waiting(f"asking the champion of {summary['family']}"):
                 champion = load_champion(summary["family"])
                 samples = samples_of(champion, summary)

@@ -14,6 +14,7 @@ from llm.families.base import Answer
 from llm.home import stages_folder
 from llm.model.folder import read_options
 from llm.tokens import rows_of
+from tasks.outcome import NOTHING_NEW, title
 from tasks.registry.connection import tracking_uri
 from tasks.registry.versions import Version, list_champions
 
@@ -52,9 +53,11 @@ def samples_of(champion: Champion, summary: Mapping[str, Any]) -> list[Sample]:
 
 def show_run(summary: Mapping[str, Any], samples: Sequence[Sample]) -> str:
     """One family's part of the closing report; `summary` is what the flow `retrain` returned."""
-    title = f"{summary['family']}: version {summary['version']} {summary['decision']}"
-    lines = [title, "=" * len(title), *(f"- {reason}" for reason in summary["reasons"]), ""]
-    lines += [figures_table(summary), "", stages_table(summary["stages"])]
+    head = title(summary["family"], version=summary["version"], decision=summary["decision"])
+    lines = [head, "=" * len(head), *(f"- {reason}" for reason in summary["reasons"]), ""]
+    if summary["decision"] != NOTHING_NEW:
+        lines += [figures_table(summary), ""]
+    lines.append(stages_table(summary["stages"]))
     if samples:
         lines += ["", *_sample_lines(samples)]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +24,11 @@ class RetrainConfig(Recipe):
     """Everything that one retraining of one family needs."""
 
     gate: GateConfig = GateConfig()
+    when_nothing_new: Literal["end", "continue"] = Field(
+        "end",
+        description="when a version was decided on the same corpus, options and code, and the champion is the same "
+        "too: end, or continue through every stage (those that are there are reused) and decide again",
+    )
 
     @model_validator(mode="after")
     def _baselines_exist(self) -> RetrainConfig:
@@ -48,7 +53,7 @@ class RetrainConfig(Recipe):
 
     @property
     def recipe(self) -> Recipe:
-        """The part that makes the model; the gate is no part of what a model is."""
+        """The part that makes the model; neither how it is judged nor whether it is made at all belongs to it."""
         return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
 
 

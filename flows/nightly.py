@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from flows.configuration import NightlyConfig
 from flows.hooks import close_mlflow_runs
@@ -17,11 +20,11 @@ from llm.errors import NightshiftError
     name="nightly",
     on_crashed=[close_mlflow_runs],
     on_cancellation=[close_mlflow_runs],
-    persist_result=False,
+    persist_result=True,  # as in `retrain`
     result_serializer="json",
 )
-def nightly(config: NightlyConfig) -> dict[str, Any]:
-    """Retrain all families of the configuration.
+def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
+    """Retrain all families of the configuration; returns their summaries in a state that says what became of each.
 
     Raises NightshiftError at the end that names the families that failed.
     """
@@ -38,7 +41,15 @@ def nightly(config: NightlyConfig) -> dict[str, Any]:
     if failures:
         done = ", ".join(summary["family"] for summary in summaries) or "none"
         raise _failure(failures, done=done) from next(iter(failures.values()))
-    return {"families": summaries}
+    return Completed(message=decisions(summaries), data={"families": summaries})
+
+
+def decisions(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """`promoted: generation; nothing new: translation, classification`."""
+    families: dict[str, list[str]] = {}
+    for summary in summaries:
+        families.setdefault(summary["decision"], []).append(summary["family"])
+    return "; ".join(f"{decision}: {', '.join(names)}" for decision, names in families.items())
 
 
 def was_stopped(error: BaseException | None) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from flows.configuration import RetrainConfig
 from flows.hooks import close_mlflow_runs
 from llm.stages import Stage
 from tasks.data import ingest, tokenize, train_tokenizer
 from tasks.evaluate import evaluate, score_baselines, score_champion
-from tasks.outcome import Outcome, unchanged
+from tasks.news import Question, answered, ask, remember
+from tasks.outcome import Outcome, nothing_new
 from tasks.promotion import judge, register_challenger, settle
 from tasks.provenance import flow_run_url, training_identity
+from tasks.quiet_story import QuietStory
 from tasks.registry.connection import tracking_uri
 from tasks.registry.runs import TrainingRun, training_run
 from tasks.registry.versions import champion
@@ -27,13 +31,31 @@ from tasks.train import find_start, train
     flow_run_name="retrain {config.family}",
     on_crashed=[close_mlflow_runs],
     on_cancellation=[close_mlflow_runs],
-    persist_result=False,
+    # When the reply to the last state is lost, Prefect asks again and gets that state back without what it held.
+    persist_result=True,
     result_serializer="json",
 )
-def retrain(config: RetrainConfig) -> dict[str, Any]:
-    """Retrain one family and decide. Stages whose inputs did not change are reused."""
+def retrain(config: RetrainConfig) -> State[dict[str, Any]]:
+    """Retrain one family and decide, unless there is nothing new; returns the story's summary.
+
+    It is returned as a state, whose message is the decision: Prefect gives the caller what the state holds.
+    """
     recipe = config.recipe
     corpus = ingest(recipe)
+    question = ask(recipe, corpus, gate=config.gate)
+    outcome = answered(question, corpus) if config.when_nothing_new == "end" else None
+    story: Story | QuietStory
+    if outcome is not None:
+        story = QuietStory(corpus=corpus, outcome=outcome, flow_run_url=flow_run_url())
+    else:
+        story = train_and_decide(config, corpus, question)
+    write_report(story)
+    return Completed(message=story.outcome.told, data=story.summary())
+
+
+def train_and_decide(config: RetrainConfig, corpus: Stage, question: Question) -> Story:
+    """From a corpus to a decision. Stages whose inputs did not change are reused."""
+    recipe = config.recipe
     start = find_start(recipe, corpus)
     tokenizer = train_tokenizer(recipe, corpus, start)
     tokens = tokenize(recipe, corpus, tokenizer)
@@ -43,7 +65,8 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         training = train(recipe, corpus, tokens, tokenizer, start, run)
         evaluation = evaluate(recipe, training, corpus)
         outcome = contest(config, run, corpus=corpus, training=training, evaluation=evaluation, baselines=baselines)
-    story = Story(
+    remember(outcome, question)
+    return Story(
         recipe=recipe,
         corpus=corpus,
         tokenizer=tokenizer,
@@ -56,8 +79,6 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         run_url=run.url,
         flow_run_url=flow_run_url(),
     )
-    write_report(story)
-    return story.summary()
 
 
 def contest(
@@ -73,7 +94,7 @@ def contest(
     recipe = config.recipe
     rival = champion(recipe.family)
     if rival is not None and rival.training_key == training.key:
-        return unchanged(rival)
+        return nothing_new(rival)
     challenger = register_challenger(recipe, training, evaluation, baselines, corpus, run)
     score = score_champion(recipe, rival, corpus) if rival is not None else None
     decision = judge(recipe, config.gate, challenger, training, score)

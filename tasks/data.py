@@ -21,7 +21,7 @@ from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
-from llm.tokenizer import kept_tokenizer_stage, tokenizer_stage
+from llm.tokenizer_training import kept_tokenizer_stage, tokenizer_stage
 from llm.tokens import tokens_stage
 from llm.training.start import Start
 from tasks.corpus_story import corpus_page, corpus_summary
@@ -57,7 +57,7 @@ def ingest(recipe: Recipe) -> Stage:
     rows = ", ".join(f"{split} {facts['splits'][split]['rows']:,}" for split in SPLITS)
     log_stage(stage, f"{facts['read']:,} records of {facts['source']} read, {facts['kept']:,} kept: {rows}")
     if stage.reused:
-        get_run_logger().info("nothing new: the corpus is that of %s", stage.manifest["finished"])
+        get_run_logger().info("the corpus is that of %s", stage.manifest["finished"])
     if facts["bad"]:
         get_run_logger().warning("%d records are bad: see %s", facts["bad"], stage.path / QUARANTINE)
     _publish(stage, recipe.family)

@@ -15,7 +15,8 @@ from llm.stages import Stage
 from llm.training.stage import MODEL_FOLDER
 from tasks.figures import figures
 from tasks.gate import ChampionScore
-from tasks.registry.versions import Version, champion_folder
+from tasks.registry.folders import champion_folder
+from tasks.registry.versions import Version
 from tasks.stages import log_stage
 
 

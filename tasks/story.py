@@ -14,7 +14,7 @@ from llm.stages import Stage
 from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
 from tasks.figures import sparkline
 from tasks.outcome import Outcome
-from tasks.stages import how, summary
+from tasks.stages import how
 
 _SAMPLES = 6
 _LONGEST_CELL = 120
@@ -49,23 +49,7 @@ class Story:
 
     def summary(self) -> dict[str, Any]:
         """What the flow returns."""
-        return {
-            "family": self.recipe.family,
-            "stages": [summary(stage) for stage in self.stages],
-            "metrics": self.metrics,
-            "baselines": self.baselines.facts,
-            "decision": self.outcome.decision,
-            "reasons": list(self.outcome.reasons),
-            "version": self.outcome.version.version,
-            "champion": self._champion(),
-            "mlflow_run_id": self.outcome.version.run_id,
-        }
-
-    def _champion(self) -> dict[str, Any] | None:
-        if self.outcome.version.is_champion:
-            return {"version": self.outcome.version.version, "metrics": self.metrics}
-        before = self.outcome.champion_before
-        return {"version": before.version, "metrics": dict(before.metrics)} if before else None
+        return self.outcome.summary(stages=self.stages, metrics=self.metrics, baselines=self.baselines.facts)
 
     def markdown(self) -> str:
         """The page: decision first, then data, model, figures, samples and where to look further."""
@@ -81,10 +65,9 @@ class Story:
         return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
     def _decision(self) -> Iterator[str]:
-        outcome = self.outcome
-        yield f"# {self.recipe.family}: version {outcome.version.version} {outcome.decision}"
+        yield f"# {self.outcome.title}"
         yield ""
-        yield from (f"- {_cell(reason, longest=400)}" for reason in outcome.reasons)
+        yield from (f"- {_cell(reason, longest=400)}" for reason in self.outcome.reasons)
 
     def _figures(self) -> Iterator[str]:
         metric = load_family(self.recipe.family).metric

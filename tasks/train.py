@@ -11,8 +11,9 @@ from llm.stages import Stage
 from llm.training.stage import training_spec, training_stage
 from llm.training.start import Start, choose_start
 from tasks.corpus_story import corpus_page
+from tasks.registry.folders import champion_folder
 from tasks.registry.runs import TrainingRun
-from tasks.registry.versions import champion, champion_folder
+from tasks.registry.versions import champion
 from tasks.stages import is_built, log_stage
 
 

@@ -21,6 +21,7 @@ ARTIFACTS_VARIABLE = "NIGHTSHIFT_ARTIFACTS"
 # Every tag of ours starts with this, so that none collides with MLflow's or with a user's own.
 TAG_PREFIX = "nightshift."
 _SQLITE = "sqlite:///"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # MLflow's own word for it, as `MlflowException.error_code` gives it.
 ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
 
@@ -91,3 +92,17 @@ def lock(name: str) -> FileLock:
     folder = home() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"registry-{name}.lock")
+
+
+@contextmanager
+def no_retries() -> Iterator[None]:
+    """MLflow repeats a request whose reply is lost; not in here."""
+    before = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_RETRIES]
+        else:
+            os.environ[_RETRIES] = before

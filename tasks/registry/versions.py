@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from llm.errors import ChecksumError, RegistryError
-from llm.files import sha256_of
-from llm.home import home
+from llm.errors import RegistryError
 from llm.stages import file_list
-from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, registry_errors
-from tasks.registry.logged_model import MODEL_PATH, ModelToLog, find_logged_model, log_model
+from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, no_retries, registry_errors
+from tasks.registry.logged_model import ModelToLog, find_logged_model, log_model
 from tasks.registry.runs import TRAINING_KEY, TrainingRun
 
 CHAMPION = "champion"
@@ -35,7 +27,8 @@ _FILES = f"{TAG_PREFIX}files"
 _DECISION = f"{TAG_PREFIX}decision"
 _REASONS = f"{TAG_PREFIX}reasons"
 _SINCE = f"{TAG_PREFIX}champion_since"
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_DECIDED = f"{TAG_PREFIX}decided"
+_QUESTION = f"{TAG_PREFIX}question"
 
 
 @dataclass(frozen=True)
@@ -52,6 +45,7 @@ class Version:
     files: Mapping[str, str]
     decision: str
     reasons: tuple[str, ...]
+    decided: datetime | None
     created: datetime
     champion_since: datetime | None
     aliases: tuple[str, ...]
@@ -155,8 +149,7 @@ def promote(challenger: Version, *, over: Version | None, reasons: tuple[str, ..
                 remedy="run again: the challenger will be compared with the new champion",
             )
         _describe(mlflow_client, challenger, decision="promoted", reasons=reasons, description=description)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        mlflow_client.set_model_version_tag(family, number, _SINCE, since)
+        mlflow_client.set_model_version_tag(family, number, _SINCE, _now())
         mlflow_client.set_registered_model_alias(family, CHAMPION, number)
         _drop_alias(mlflow_client, challenger, CHALLENGER)
         return _get(mlflow_client, family, challenger.version)
@@ -170,33 +163,24 @@ def refuse(challenger: Version, *, reasons: tuple[str, ...], description: str) -
         return _get(mlflow_client, challenger.family, challenger.version)
 
 
-def download_model_folder(version: Version, destination: Path) -> Path:
-    """Fetch a version's Hugging Face folder to `destination`; nothing is done when it is there already.
+def remember_answer(version: Version, question: str, *, champion: int | None) -> None:
+    """Note on `version` the question that it was decided on, and who is champion since (None: nobody).
 
-    Raises ChecksumError when a file is not the one that was registered.
+    Comes last, so that a version with this note is one whose decision was carried out.
     """
-    if destination.exists():
-        return destination
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as temporary:
-        with registry_errors(f"downloading {version.family} version {version.version}"):
-            client()
-            folder = Path(download_artifacts(artifact_uri=f"{version.uri}/{MODEL_PATH}", dst_path=temporary))
-        for name, expected in version.files.items():
-            path = folder / name
-            found = sha256_of(path) if path.exists() else "missing"
-            if found != expected:
-                raise ChecksumError(
-                    f"{version.uri}: SHA-256 of {name} is {found}, but {expected} was registered",
-                    remedy="the artifacts were damaged or changed: restore them, or promote another version",
-                )
-        shutil.move(folder, destination)
-    return destination
+    with registry_errors(f"tagging {version.family} version {version.version}"):
+        client().set_model_version_tag(version.family, str(version.version), _QUESTION, _note(question, champion))
 
 
-def champion_folder(version: Version) -> Path:
-    """The Hugging Face folder of a champion under our home, fetched once."""
-    return download_model_folder(version, home() / "champions" / version.family / version.training_key)
+def find_answer(family: str, question: str, *, champion: int | None) -> Version | None:
+    """The newest version that was decided on `question`, if `champion` was champion when that was done."""
+    with registry_errors(f"looking for a decided version of {family}"):
+        numbers = _tagged(mlflow_client := client(), family, _QUESTION, _note(question, champion))
+        return _get(mlflow_client, family, numbers[-1]) if numbers else None
+
+
+def _note(question: str, champion: int | None) -> str:
+    return f"{question}/{champion or 'none'}"
 
 
 def _champion(mlflow_client: MlflowClient, family: str) -> Version | None:
@@ -207,10 +191,15 @@ def _champion(mlflow_client: MlflowClient, family: str) -> Version | None:
 
 
 def _find(mlflow_client: MlflowClient, family: str, training_key: str) -> Version | None:
-    found = mlflow_client.search_model_versions(f"name = '{family}' and tags.`{TRAINING_KEY}` = '{training_key}'")
+    numbers = _tagged(mlflow_client, family, TRAINING_KEY, training_key)
     # A lost reply can have made two; the first is the one.
-    numbers = sorted(int(version.version) for version in found)
     return _get(mlflow_client, family, numbers[0]) if numbers else None
+
+
+def _tagged(mlflow_client: MlflowClient, family: str, tag: str, value: str) -> list[int]:
+    """Numbers of the versions that carry a tag, oldest first."""
+    found = mlflow_client.search_model_versions(f"name = '{family}' and tags.`{tag}` = '{value}'")
+    return sorted(int(version.version) for version in found)
 
 
 def _get(mlflow_client: MlflowClient, family: str, number: int) -> Version:
@@ -219,7 +208,6 @@ def _get(mlflow_client: MlflowClient, family: str, number: int) -> Version:
 
 def _read(found: ModelVersion) -> Version:
     tags = found.tags
-    since = tags.get(_SINCE)
     return Version(
         family=found.name,
         version=int(found.version),
@@ -232,8 +220,9 @@ def _read(found: ModelVersion) -> Version:
         files=_mapping(tags, _FILES),
         decision=tags.get(_DECISION, ""),
         reasons=tuple(tags.get(_REASONS, "").splitlines()),
+        decided=_time(tags, _DECIDED),
         created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-        champion_since=datetime.fromisoformat(since) if since else None,
+        champion_since=_time(tags, _SINCE),
         aliases=tuple(found.aliases),
     )
 
@@ -243,13 +232,22 @@ def _mapping(tags: Mapping[str, str], name: str) -> dict[str, Any]:
     return values
 
 
+def _time(tags: Mapping[str, str], name: str) -> datetime | None:
+    return datetime.fromisoformat(tags[name]) if name in tags else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def _create(
     mlflow_client: MlflowClient, model: ModelToLog, *, model_id: str, run_id: str, tags: Mapping[str, str]
 ) -> Version:
     _ensure_registered_model(mlflow_client, model.family)
     failure: Exception | None = None
     try:
-        with _no_retries():
+        # Each repetition of this request would make a version.
+        with no_retries():
             mlflow_client.create_model_version(
                 model.family, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
             )
@@ -274,26 +272,14 @@ def _ensure_registered_model(mlflow_client: MlflowClient, family: str) -> None:
             raise
 
 
-@contextmanager
-def _no_retries() -> Iterator[None]:
-    # MLflow repeats a request whose reply is lost, and each repetition of this one would make a version.
-    before = os.environ.get(_RETRIES)
-    os.environ[_RETRIES] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_RETRIES]
-        else:
-            os.environ[_RETRIES] = before
-
-
 def _describe(
     mlflow_client: MlflowClient, version: Version, *, decision: str, reasons: tuple[str, ...], description: str
 ) -> None:
     number = str(version.version)
-    mlflow_client.set_model_version_tag(version.family, number, _DECISION, decision)
-    mlflow_client.set_model_version_tag(version.family, number, _REASONS, "\n".join(reasons))
+    # The note goes first: a night that is cut off between here and `remember_answer` has decided nothing.
+    tags = {_QUESTION: "open", _DECISION: decision, _REASONS: "\n".join(reasons), _DECIDED: _now()}
+    for name, value in tags.items():
+        mlflow_client.set_model_version_tag(version.family, number, name, value)
     mlflow_client.update_model_version(version.family, number, description)
 
 

@@ -35,10 +35,19 @@ def test_a_run_ends_with_figures_answers_and_how_to_pull(trained: tuple[int, str
     assert "Traceback" not in errors
 
 
-def test_a_second_run_reuses_every_stage_and_adds_no_version(terminal: Terminal, trained: tuple[int, str, str]) -> None:
+def test_a_second_run_ends_once_the_corpus_is_read(terminal: Terminal, trained: tuple[int, str, str]) -> None:
     code, output, errors = terminal.train()
     assert code == 0, errors
-    assert "version 1 unchanged" in output
+    assert "classification: nothing new\n" in output
+    assert "- version 1 was made from the same corpus with the same options; it was promoted on " in output
+    assert output.count("reused") == 1
+    assert "from_pretrained" not in output
+
+
+def test_a_run_that_is_to_continue_reuses_every_stage(terminal: Terminal, trained: tuple[int, str, str]) -> None:
+    code, output, errors = terminal.train("--set", "when_nothing_new=continue")
+    assert code == 0, errors
+    assert "classification: nothing new\n" in output
     assert "built in" not in output
     assert output.count("reused") == 6
 

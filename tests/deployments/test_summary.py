@@ -50,6 +50,18 @@ def test_each_stage_says_whether_it_was_built_or_reused(summary: dict[str, Any])
     ]
 
 
+def test_where_nothing_is_new_one_sentence_says_so_in_place_of_figures(summary: dict[str, Any]) -> None:
+    summary |= {"decision": "nothing new", "reasons": ["version 2 was made before"], "stages": summary["stages"][:1]}
+    assert show_run(summary, []).splitlines() == [
+        "translation: nothing new",
+        "========================",
+        "- version 2 was made before",
+        "",
+        "  stage           key",
+        "  corpus  reused  aaaa",
+    ]
+
+
 def test_short_answers_stand_beside_the_right_ones(summary: dict[str, Any]) -> None:
     text = show_run(summary, [Sample("Turn on", "Einschalten", "Anschalten")])
     assert text.startswith("translation: version 2 refused\n==")

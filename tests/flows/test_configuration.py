@@ -24,6 +24,16 @@ def test_a_file_lies_over_the_preset_and_options_over_both(tmp_path):
     assert config.model == load_family("translation").presets()["quick"].model
 
 
+def test_a_night_without_news_ends_unless_told_otherwise_and_this_is_no_part_of_the_recipe():
+    ends, goes_on = (
+        load_config("translation", preset="quick", overrides=overrides)
+        for overrides in ({}, {"when_nothing_new": "continue"})
+    )
+    assert (ends.when_nothing_new, goes_on.when_nothing_new) == ("end", "continue")
+    assert ends.recipe == goes_on.recipe
+    assert "when_nothing_new" not in goes_on.recipe.model_dump()
+
+
 def test_an_empty_file_changes_nothing(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("# nothing yet\n")
@@ -76,6 +86,7 @@ def test_a_configuration_survives_json(tmp_path):
         ),
         ({"training.warmup": 10**6}, "training: warmup (1000000) must be smaller than steps", "fit together"),
         ({"gate.repeat_tolerance": 1}, "gate.repeat_tolerance = 1", "correct gate.repeat_tolerance"),
+        ({"when_nothing_new": "train"}, "Input should be 'end' or 'continue'", "correct when_nothing_new"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_value_and_a_remedy(overrides, problem, remedy):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.nightly import was_stopped
+from flows.nightly import decisions, was_stopped
 
 
 class Termination(BaseException):
@@ -32,3 +32,15 @@ def test_an_error_of_its_own_does_not():
     with pytest.raises(ValueError, match="effect") as caught:
         fail()
     assert not was_stopped(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("nights", "told"),
+    [
+        ({"a": "nothing new", "b": "nothing new", "c": "nothing new"}, "nothing new: a, b, c"),
+        ({"a": "promoted", "b": "nothing new", "c": "promoted"}, "promoted: a, c; nothing new: b"),
+        ({"a": "refused", "b": "promoted", "c": "nothing new"}, "refused: a; promoted: b; nothing new: c"),
+    ],
+)
+def test_a_night_tells_what_became_of_each_family(nights, told):
+    assert decisions([{"family": family, "decision": decision} for family, decision in nights.items()]) == told

@@ -104,10 +104,11 @@ def test_the_report_tells_the_story(first):
 
 def test_a_second_run_reuses_every_stage_and_registers_nothing(first, toy_recipe):
     before = mlflow_run(first).info
-    second = retrain(config_of(toy_recipe))
+    second = retrain(config_of(toy_recipe).model_copy(update={"when_nothing_new": "continue"}))
+    assert [stage["name"] for stage in second["stages"]] == [stage["name"] for stage in first["stages"]]
     assert all(stage["reused"] for stage in second["stages"])
-    assert second["decision"] == "unchanged"
-    assert second["reasons"][0].startswith("already registered as classification version 1, champion since ")
+    assert second["decision"] == "nothing new"
+    assert second["reasons"][0].startswith("version 1 was made from the same corpus with the same options; it was prom")
     assert (second["version"], second["champion"]) == (1, first["champion"])
     assert len(client().search_model_versions("name = 'classification'")) == 1
     after = mlflow_run(second).info

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from mlflow import MlflowClient
 
 from llm.errors import ChecksumError, RegistryError
-from tasks.registry import versions
 from tasks.registry.connection import client
+from tasks.registry.folders import download_model_folder
 from tasks.registry.runs import training_run
 from tasks.registry.versions import (
     Measured,
     champion,
-    download_model_folder,
+    find_answer,
     find_version,
     list_champions,
     promote,
     refuse,
     register,
+    remember_answer,
 )
 
 MEASURED = Measured(metrics={"bleu": 21.5}, baselines={"copy_source": {"bleu": 3.0}}, test_split="c0ffee")
@@ -124,8 +127,53 @@ def test_registering_the_champion_again_does_not_make_it_challenger(registered):
     assert registered("k1").aliases == ("champion",)
 
 
+def test_a_decided_version_is_found_by_its_question_while_the_same_version_is_champion(registered):
+    first = promote(registered("k1"), over=None, reasons=(), description="")
+    remember_answer(first, "why", champion=1)
+    assert find_answer("translation", "why", champion=1) == first
+    assert find_answer("translation", "what", champion=1) is None
+    assert find_answer("translation", "why", champion=2) is None
+    assert find_answer("translation", "why", champion=None) is None
+
+
+def test_a_first_challenger_that_was_refused_is_found_while_there_is_no_champion(registered):
+    refused = refuse(registered("k1"), reasons=(), description="")
+    remember_answer(refused, "why", champion=None)
+    assert find_answer("translation", "why", champion=None) == refused
+    assert refused.decided is not None
+
+
+def test_of_two_versions_that_answer_a_question_the_newer_is_found(registered):
+    for key in ("k1", "k2"):
+        remember_answer(refuse(registered(key), reasons=(), description=""), "why", champion=None)
+    assert find_answer("translation", "why", champion=None).version == 2
+
+
+def test_a_version_that_was_registered_or_deleted_answers_nothing(registered):
+    version = registered("k1")
+    assert find_answer("translation", "why", champion=None) is None
+    remember_answer(refuse(version, reasons=(), description=""), "why", champion=None)
+    client().delete_model_version("translation", "1")
+    assert find_answer("translation", "why", champion=None) is None
+
+
+def test_a_version_whose_new_decision_was_cut_off_no_longer_answers_the_old_question(registered, monkeypatch):
+    version = refuse(registered("k1"), reasons=(), description="")
+    remember_answer(version, "why", champion=None)
+
+    def die(self, *arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", die)
+    with pytest.raises(KeyboardInterrupt):
+        promote(version, over=None, reasons=(), description="")
+    assert find_version("translation", "k1").decision == "promoted"
+    assert find_answer("translation", "why", champion=None) is None
+
+
 def test_a_family_without_versions_has_no_champion(home):
     assert champion("translation") is None
+    assert find_answer("translation", "why", champion=None) is None
     assert list_champions() == []
     assert find_version("translation", "k1") is None
 
@@ -181,11 +229,11 @@ def test_requests_are_repeated_again_once_the_version_is_made(registered, monkey
     create = MlflowClient.create_model_version
 
     def watch(self, *arguments, **options):
-        seen.append(versions.os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+        seen.append(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
         return create(self, *arguments, **options)
 
     monkeypatch.setattr(MlflowClient, "create_model_version", watch)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
     registered("k1")
     assert seen == ["0"]
-    assert versions.os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"

@@ -1,0 +1,45 @@
+"""Model folders of registered versions: pulled once, and checked against what was registered."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+
+from llm.errors import ChecksumError
+from llm.files import sha256_of
+from llm.home import home
+from tasks.registry.connection import client, registry_errors
+from tasks.registry.logged_model import MODEL_PATH
+from tasks.registry.versions import Version
+
+
+def download_model_folder(version: Version, destination: Path) -> Path:
+    """Fetch a version's Hugging Face folder to `destination`; nothing is done when it is there already.
+
+    Raises ChecksumError when a file is not the one that was registered.
+    """
+    if destination.exists():
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as temporary:
+        with registry_errors(f"downloading {version.family} version {version.version}"):
+            client()
+            folder = Path(download_artifacts(artifact_uri=f"{version.uri}/{MODEL_PATH}", dst_path=temporary))
+        for name, expected in version.files.items():
+            path = folder / name
+            found = sha256_of(path) if path.exists() else "missing"
+            if found != expected:
+                raise ChecksumError(
+                    f"{version.uri}: SHA-256 of {name} is {found}, but {expected} was registered",
+                    remedy="the artifacts were damaged or changed: restore them, or promote another version",
+                )
+        shutil.move(folder, destination)
+    return destination
+
+
+def champion_folder(version: Version) -> Path:
+    """The Hugging Face folder of a champion under our home, fetched once."""
+    return download_model_folder(version, home() / "champions" / version.family / version.training_key)
