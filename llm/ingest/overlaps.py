@@ -16,8 +16,9 @@ from llm.ingest.index import Index
 from llm.ingest.runs import runs
 from llm.shingles import Hashes, Numbers
 
-# What stands in more training texts than this is a signature, a licence or a greeting (Brown et al. 2020, appendix C).
-_MOST = 10
+# What stands in more training texts than this is a signature, a licence or a greeting (Brown et al. 2020, appendix C);
+# in a small corpus what stands in more than one of so many is.
+_MOST, _SHARE = 10, 20
 # Fingerprints of held-out texts that are looked for at once: 64 MB, and as much again for the table of the next line.
 _AT_ONCE = 8_000_000
 # Bits of a fingerprint that a table answers for before it is looked for among all.
@@ -30,7 +31,7 @@ def find_overlaps(index: Index, *, train: NDArray[np.bool_], held_out: NDArray[n
     pairs = list(_shared(index, train=train, held_out=held_out))
     hashes = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in pairs)])
     rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in pairs)])
-    few = _in_few(hashes, rows)
+    few = _in_few(hashes, rows, most=min(_MOST, max(1, int(train.sum()) // _SHARE)))
     suspects, known = np.unique(rows[few]), np.unique(hashes[few])
     if not suspects.size:
         return suspects, suspects
@@ -52,15 +53,15 @@ def _shared(index: Index, *, train: NDArray[np.bool_], held_out: NDArray[np.bool
             yield found[shared], rows[shared]
 
 
-def _in_few(hashes: Hashes, rows: Numbers) -> NDArray[np.bool_]:
-    """Whether each fingerprint, with the record that has it, is in no more than `_MOST` records."""
+def _in_few(hashes: Hashes, rows: Numbers, *, most: int) -> NDArray[np.bool_]:
+    """Whether each fingerprint, with the record that has it, is in no more than so many records."""
     # A text may have one several times.
     order = np.lexsort((rows, hashes))
     hashes, rows = hashes[order], rows[order]
     another = np.append(True, (hashes[1:] != hashes[:-1]) | (rows[1:] != rows[:-1]))[: len(rows)]
     _, inverse = np.unique(hashes, return_inverse=True)
     few = np.empty(len(rows), dtype=bool)
-    few[order] = np.bincount(inverse, weights=another)[inverse] <= _MOST
+    few[order] = np.bincount(inverse, weights=another)[inverse] <= most
     return few
 
 

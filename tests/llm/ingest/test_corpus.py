@@ -328,7 +328,7 @@ def test_a_corpus_whose_training_texts_are_held_out_too_is_refused_whatever_the_
 def test_records_that_are_compared_in_turns_make_the_same_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [row(i) for i in range(200)] + [row(i, author=f"another {i}") for i in range(20)]
+    rows = [row(i) for i in range(200)] + [row(i, body=f"grüße {i}", author=f"another {i}") for i in range(20)]
     rows += [row(i) for i in range(5)] + [row(i, topic=f"t{(i + 1) % 2}") for i in range(30, 33)]
     config = topics(tmp_path, rows)
     at_once = ingest(config, tmp_path / "at once")

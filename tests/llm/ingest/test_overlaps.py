@@ -29,9 +29,9 @@ def in_split(split: str, words: list[str], *, skip: int = 0) -> str:
     return found[skip]
 
 
-def ingest(folder: Path, texts: list[str], **cleaning: object) -> Stage:
+def ingest(folder: Path, texts: list[str], *, others: int = 600, **cleaning: object) -> Stage:
     folder.mkdir(exist_ok=True)
-    (folder / "a.txt").write_text("\n".join([*(f"Text number {n}" for n in range(60)), *texts]), encoding="utf-8")
+    (folder / "a.txt").write_text("\n".join([*(f"Text number {n}" for n in range(others)), *texts]), encoding="utf-8")
     config = LocalFilesConfig(format="txt", document="line", paths=(str(folder / "a.txt"),))
     options = CleaningConfig.model_validate(cleaning)
     return corpus_stage(config, options, THIRDS, fields=("text",), root=folder / "stages", downloads=folder)
@@ -50,8 +50,8 @@ def test_the_training_text_goes_and_the_quarantine_says_because_of_which(tmp_pat
     assert kept_text in rows(stage, held_out)
     (found,) = read_quarantine(stage.path / QUARANTINE)
     place = tmp_path / "a.txt"
-    assert (found["position"], found["record"]) == (61, {"text": gone})
-    assert found["reason"] == f"shares thirteen words in a row with {place}, 62, which is held out"
+    assert (found["position"], found["record"]) == (601, {"text": gone})
+    assert found["reason"] == f"shares thirteen words in a row with {place}, 602, which is held out"
 
 
 def test_twelve_words_are_no_overlap_and_neither_are_eight_of_a_fingerprint(tmp_path: Path) -> None:
@@ -66,11 +66,17 @@ def test_what_more_than_ten_training_texts_hold_is_common(tmp_path: Path, copies
     assert ingest(tmp_path, texts).facts["dropped"]["overlapping"] == dropped
 
 
+def test_in_a_small_corpus_what_two_of_its_training_texts_hold_is_common(tmp_path: Path) -> None:
+    texts = [in_split("test", SHARED), *(in_split("train", [f"copy{n}", *SHARED]) for n in range(2))]
+    assert ingest(tmp_path / "small", texts, others=60).facts["dropped"]["overlapping"] == 0
+    assert ingest(tmp_path / "large", texts).facts["dropped"]["overlapping"] == 2
+
+
 def test_it_is_kept_where_that_is_wanted_and_refused_where_that_is(tmp_path: Path) -> None:
     texts = [in_split("test", SHARED), in_split("train", ["other", *SHARED])]
     assert ingest(tmp_path / "kept", texts, overlaps="keep").facts["dropped"]["overlapping"] == 0
-    told = r"train rows in test: 1 records share 13 words in a row with a held-out text, such as .*a.txt, 62 \(train\)"
-    with pytest.raises(CorpusError, match=told + r" and .*a.txt, 61 \(test\)"):
+    told = r"train rows in test: 1 records share 13 words in a row with a held-out text, such as .*a.txt, 602 \(train\)"
+    with pytest.raises(CorpusError, match=told + r" and .*a.txt, 601 \(test\)"):
         ingest(tmp_path / "refused", texts, leaks="refuse")
 
 
