@@ -139,9 +139,14 @@ class Index:
     def column(self, name: str) -> NDArray[Any]:
         """(N,) array of one of COLUMNS; those that count names of their shard: `label_numbers`, `where`."""
         found = np.empty(len(self), COLUMNS[name])
-        for shard, rows in enumerate(self._rows()):
-            found[rows] = self._read(shard, name)
+        for rows, values in self.parts(name):
+            found[rows] = values
         return found
+
+    def parts(self, name: str) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """The same shard by shard: which records, and the values of these."""
+        for shard, rows in enumerate(self._rows()):
+            yield rows, self._read(shard, name)
 
     def label_numbers(self) -> NDArray[np.int64]:
         """(N,) numbers in `labels`, or -1."""

@@ -19,7 +19,7 @@ from llm.corpora.base import LABEL
 from llm.errors import CorpusError, StageError
 from llm.ingest.drawn import drawn_languages
 from llm.ingest.index import Index
-from llm.ingest.selection import REASONS, STEPS, Selection, select
+from llm.ingest.selection import REASONS, STEPS, Selection, runs_of_equals, select
 from llm.ingest.shards import QUARANTINE, joined_signatures
 from llm.splits import SPLITS, SplitConfig
 from llm.stages import Stage
@@ -110,28 +110,33 @@ def _dropped(line: bytes, row: int, index: Index, selection: Selection) -> dict[
 
 def _sizes(index: Index, selection: Selection) -> dict[str, dict[str, Any]]:
     """Rows, bytes, groups, lengths and labels of each split."""
-    split = np.where(selection.kept, selection.split, -1)
+    split = np.where(selection.kept, selection.split, np.int8(-1))
+    labels = index.label_numbers() if index.labels else None
     found: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(SPLITS):
-        rows = np.flatnonzero(split == number)
-        sizes = index.column("bytes")[rows]
+        chosen = split == number
+        total, lengths = _lengths(index, chosen)
+        runs = runs_of_equals(index.column("group"), of=chosen)
         found[name] = {
-            "rows": int(rows.size),
-            "bytes": int(sizes.sum()),
-            "groups": int(np.unique(index.column("group")[rows]).size),
-            "lengths": _lengths(sizes),
+            "rows": int(chosen.sum()),
+            "bytes": total,
+            "groups": sum(int(first.sum()) for _, first in runs),
+            "lengths": lengths,
         }
-        counts = np.bincount(index.label_numbers()[rows] + 1)[1:] if index.labels else ()
-        labels = {label: int(count) for label, count in zip(index.labels, counts, strict=False) if count}
-        if labels:
-            found[name]["labels"] = dict(sorted(labels.items()))
+        if labels is not None:
+            counts = dict(zip(index.labels, np.bincount(labels[chosen] + 1).tolist()[1:], strict=False))
+            found[name] |= {"labels": {label: counts[label] for label in sorted(counts) if counts[label]}}
     return found
 
 
-def _lengths(sizes: NDArray[np.int64]) -> list[int]:
-    """How many records have 1, 2 to 3, 4 to 7, ... bytes: a bin for each power of two, up to the last that has any."""
-    counts: list[int] = np.bincount(np.frexp(sizes.astype(np.float64))[1]).tolist()
-    return counts[1:]
+def _lengths(index: Index, chosen: NDArray[np.bool_]) -> tuple[int, list[int]]:
+    """Bytes of the (N,) chosen records, and how many have 1, 2 to 3, 4 to 7, ... bytes, up to the last that has any."""
+    total, counts = 0, np.zeros(64, dtype=np.int64)
+    for rows, sizes in index.parts("bytes"):
+        mine = sizes[chosen[rows]]
+        total += int(mine.sum())
+        counts += np.bincount(np.frexp(mine.astype(np.float64))[1], minlength=64)
+    return total, np.trim_zeros(counts[1:], "b").tolist()
 
 
 def _check_account(

@@ -76,7 +76,7 @@ def select(
 def _check_apart(texts: NDArray[np.uint64], selection: Selection) -> None:
     """Refuse what must never be, whatever the steps did: a text of training that is held out too."""
     shared = 0
-    for rows, _ in _runs(texts, of=selection.kept):
+    for rows, _ in runs_of_equals(texts, of=selection.kept):
         train = selection.split[rows] == SPLITS.index("train")
         shared += np.intersect1d(texts[rows[train]], texts[rows[~train]]).size
     if shared:
@@ -88,7 +88,7 @@ def _check_apart(texts: NDArray[np.uint64], selection: Selection) -> None:
 
 def _duplicate(index: Index, cleaning: CleaningConfig, selection: Selection) -> None:  # noqa: ARG001
     """All fields are those of an earlier record."""
-    for rows, first in _runs(index.column("record"), of=selection.kept):
+    for rows, first in runs_of_equals(index.column("record"), of=selection.kept):
         selection.drop("duplicate", rows[~first], _of_run(rows[first], first)[~first])
 
 
@@ -98,7 +98,7 @@ def _conflicting_label(index: Index, cleaning: CleaningConfig, selection: Select
     labelled = selection.kept & (labels >= 0)
     if not labelled.any():
         return
-    runs = [_conflicts(rows, first, labels[rows]) for rows, first in _runs(index.column("text"), of=labelled)]
+    runs = [_conflicts(rows, first, labels[rows]) for rows, first in runs_of_equals(index.column("text"), of=labelled)]
     found, others = (np.concatenate(parts) for parts in zip(*runs, strict=True))
     share = found.size / int(labelled.sum())
     if share > cleaning.maximum_conflicting_share:
@@ -153,7 +153,7 @@ def _leaked(index: Index, cleaning: CleaningConfig, selection: Selection) -> Non
     """The text is in a split that is held out more: groups are apart, but one text may be in several groups."""
     parts = []
     # The higher the number in SPLITS, the further it is from training: of equal texts, that comes first.
-    for rows, first in _runs(index.column("text"), of=selection.kept, then=-selection.split):
+    for rows, first in runs_of_equals(index.column("text"), of=selection.kept, then=-selection.split):
         split = selection.split[rows]
         leaked = split != _of_run(split[first], first)
         parts.append((rows[leaked], _of_run(rows[first], first)[leaked]))
@@ -185,7 +185,7 @@ def _refuse_leaks(found: Numbers, holders: Numbers, index: Index, selection: Sel
         )
 
 
-def _runs(
+def runs_of_equals(
     values: Hashes, *, of: NDArray[np.bool_], then: NDArray[np.int8] | None = None
 ) -> Iterator[tuple[Numbers, NDArray[np.bool_]]]:
     """Records (N,) `of` in the order of their hashes, equals by `then` and as they stand, and where each run begins.
