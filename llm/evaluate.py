@@ -12,6 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
 from llm.errors import StageError
 from llm.files import read_json, write_json, write_jsonl
 from llm.predictor import Predictor
@@ -21,17 +25,18 @@ from llm.stages import Stage, StageSpec, run_stage
 from llm.tokens import rows_of
 from llm.training.machine import deterministic
 
-_VERSION = 3
+_VERSION = 4
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
+_COLUMNS_FILE = "columns.safetensors"
 
 
 def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int, root: Path) -> Stage:
     """Score the model in folder `model` on the test split of `corpus`.
 
     `model_key` says which model it is, wherever its folder lies. Facts: `metrics` and `details`; the folder holds
-    answers.jsonl, one row a test row, for families that answer.
+    answers.jsonl, one row a test row, for families that answer, and what `row_columns` reads.
 
     Raises StageError with the child's last line when it fails.
     """
@@ -62,7 +67,14 @@ def score(model: Path, corpus: Path, *, out: Path, threads: int) -> None:
         predictor = Predictor.load(model)
         evaluation = predictor.family.evaluate(predictor, rows_of(corpus, "test"))
     write_jsonl(out / ANSWERS_FILE, ({"answer": answer} for answer in evaluation.answers))
+    safetensors.numpy.save_file({"columns": evaluation.columns}, out / _COLUMNS_FILE)
     write_json(out / _RESULT, {"metrics": evaluation.metrics, "details": evaluation.details})
+
+
+def row_columns(evaluation: Stage) -> NDArray[np.float64]:
+    """(N, K) what each test row adds to the sums of the family's metric."""
+    columns: NDArray[np.float64] = safetensors.numpy.load_file(evaluation.path / _COLUMNS_FILE)["columns"]
+    return columns
 
 
 def main() -> None:

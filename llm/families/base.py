@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llm.config import Config
     from llm.predictor import Predictor
     from llm.recipe import Recipe
+    from llm.statistics.measures import Measure
     from llm.tokenizer import TextTokenizer
     from llm.tokens import Survey, TokenTable
     from llm.training.config import TrainingConfig
@@ -29,18 +30,6 @@ Batch = Mapping[str, "torch.Tensor"]
 Row = Mapping[str, str]
 # What a model answers for one input: text, or a record such as {"label": ..., "score": ...}.
 Answer = str | dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The metric that decides: champion against challenger, model against baseline."""
-
-    name: str
-    higher_is_better: bool
-
-    def better(self, challenger: float, other: float) -> bool:
-        """True when `challenger` is strictly better than `other`."""
-        return challenger > other if self.higher_is_better else challenger < other
 
 
 @dataclass(frozen=True)
@@ -53,11 +42,15 @@ class LossSum:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` by name; `details` that are not numbers (signatures); one `answers` entry a test row, or none."""
+    """`metrics` by name; `details` that are not numbers (signatures); one `answers` entry a test row, or none.
+
+    `columns`: (N, K), what each of the N test rows adds to the sums of the family's metric, as `metric.columns` names.
+    """
 
     metrics: dict[str, float]
     details: dict[str, str]
     answers: list[Answer]
+    columns: NDArray[np.float64]
 
 
 class Family(Protocol):
@@ -69,7 +62,7 @@ class Family(Protocol):
     input_field: ClassVar[str]  # the field that a prediction starts from
     target_field: ClassVar[str]  # the field shown beside a prediction as the right answer; may equal input_field
     template: ClassVar[str]  # the tokenizer's frame around a text, e.g. "<s> $A </s>"
-    metric: ClassVar[Metric]
+    metric: ClassVar[Measure]  # decides: champion against challenger, model against baseline
     params: ClassVar[type[Config]]  # typed inference parameters with their defaults
     baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]]
 
@@ -108,6 +101,9 @@ class Family(Protocol):
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """Metrics on a split; no model of another family can reach here."""
+
+    def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
+        """Parts of a split in which a new model must not be worse, by name: (N,) masks, which may overlap."""
 
 
 def lazy_baseline(module: str) -> Callable[[BaselineData], BaselineResult]:

@@ -21,7 +21,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.config import Config
 from llm.corpora.string_languages import StringLanguagesConfig
 from llm.errors import CorpusError
-from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
 from llm.label_evidence import label_evidence, start_from
 from llm.made_texts import with_made_texts
 from llm.model.config import EncoderConfig
@@ -32,6 +32,8 @@ from llm.model.transfer import load_encoder
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.slicing import by_length, by_value
+from llm.statistics.measures import Accuracy, Measure
 from llm.subwords import crop_words, undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
@@ -58,7 +60,7 @@ class Classification:
     input_field: ClassVar[str] = "text"
     target_field: ClassVar[str] = "label"
     template: ClassVar[str] = "<s> $A </s>"
-    metric: ClassVar[Metric] = Metric("accuracy", higher_is_better=True)
+    metric: ClassVar[Measure] = Accuracy()
     params: ClassVar[type[ClassificationParams]] = ClassificationParams
     baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]] = {
         "naive_bayes": lazy_baseline("llm.baselines.naive_bayes"),
@@ -200,8 +202,16 @@ class Classification:
 
         answers = self.answer(predictor, [row["text"] for row in rows], self.params())
         found = [answer["label"] for answer in answers if isinstance(answer, dict)]
-        metrics = classification.score(found, [row["label"] for row in rows])
-        return Evaluation(metrics=metrics, details={}, answers=answers)
+        labels = [row["label"] for row in rows]
+        metrics = classification.score(found, labels)
+        correct = np.array([one == label for one, label in zip(found, labels, strict=True)], dtype=np.float64)
+        columns = np.stack([correct, np.ones(len(rows))], axis=1)
+        return Evaluation(metrics=metrics, details={}, answers=answers, columns=columns)
+
+    def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
+        """By label, and by length."""
+        labels = [row["label"] for row in rows]
+        return by_value("label", labels) | by_length([row["text"] for row in rows])
 
 
 def _presets() -> dict[str, Recipe]:

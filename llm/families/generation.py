@@ -19,13 +19,15 @@ from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import window_starts
 from llm.corpora.plays import PlaysConfig
 from llm.decoding.config import SearchConfig
-from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
 from llm.model.config import DecoderConfig
 from llm.model.decoder import DecoderModel
 from llm.model.loss import projected_cross_entropy
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.slicing import by_length
+from llm.statistics.measures import BitsPerByte, Measure
 from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
@@ -52,7 +54,7 @@ class Generation:
     input_field: ClassVar[str] = "text"
     target_field: ClassVar[str] = "text"
     template: ClassVar[str] = "<s> $A"
-    metric: ClassVar[Metric] = Metric("bits_per_byte", higher_is_better=False)
+    metric: ClassVar[Measure] = BitsPerByte()
     params: ClassVar[type[GenerationParams]] = GenerationParams
     baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]] = {
         "trigram": lazy_baseline("llm.baselines.trigram"),
@@ -131,18 +133,24 @@ class Generation:
         table = self.tokenize(rows, predictor.tokenizer, Survey())
         # Not max_positions: a model that was trained on shorter windows has never seen the later positions.
         window = min(predictor.max_positions, int(predictor.description["recipe"]["training"]["context"]))
-        nats, tokens = _score(predictor, table.columns["text"].ids, window=window)
-        size = sum(len(row["text"].encode()) for row in rows)
+        column = table.columns["text"]
+        each = _score(predictor, column.ids, window=window)
+        nats = np.add.reduceat(each, column.offsets[:-1]) if len(rows) else np.empty(0)
+        sizes = np.array([len(row["text"].encode()) for row in rows], dtype=np.float64)
         metrics = {
-            "bits_per_byte": language_model.bits_per_byte(nats, size),
-            "perplexity": language_model.perplexity(nats, tokens),
+            "bits_per_byte": language_model.bits_per_byte(float(nats.sum()), int(sizes.sum())),
+            "perplexity": language_model.perplexity(float(nats.sum()), int((column.ids != BOS_ID).sum())),
         }
-        return Evaluation(metrics=metrics, details={}, answers=[])
+        return Evaluation(metrics=metrics, details={}, answers=[], columns=np.stack([nats, sizes], axis=1))
+
+    def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
+        """By length."""
+        return by_length([row["text"] for row in rows])
 
 
 @torch.inference_mode()
-def _score(predictor: Predictor, ids: NDArray[np.int32], *, window: int) -> tuple[float, int]:
-    """Sum of the negative log-probabilities (nats) of a stream of tokens, and how many tokens it sums over.
+def _score(predictor: Predictor, ids: NDArray[np.int32], *, window: int) -> NDArray[np.float64]:
+    """(T,) tokens of a stream -> (T,) negative log-probability of each in nats; 0 for <s>, which is given.
 
     `window` is the longest context, in tokens.
 
@@ -153,24 +161,22 @@ def _score(predictor: Predictor, ids: NDArray[np.int32], *, window: int) -> tupl
     stride = max(1, window // 2)
     starts = list(range(0, max(1, ids.size - 1 - window + stride), stride))
     stream = torch.from_numpy(ids.astype(np.int64))
-    nats, tokens = 0.0, 0
+    nats = np.zeros(ids.size)
     for first in track(range(0, len(starts), _ROWS), label="scoring"):
-        rows, labels = [], []
-        for start in starts[first : first + _ROWS]:
-            # The last window is moved back so that it is whole; what was counted before is not counted again.
-            begin = min(start, ids.size - 1 - window)
-            counted_from = start + window - stride if start > 0 else 0
-            label = stream[begin + 1 : begin + 1 + window].clone()
-            label[: max(0, counted_from - begin)] = -100
-            label[label == BOS_ID] = -100
-            rows.append(stream[begin : begin + window])
-            labels.append(label)
+        # The last window is moved back so that it is whole.
+        begins = [min(start, ids.size - 1 - window) for start in starts[first : first + _ROWS]]
+        inputs = torch.stack([stream[begin : begin + window] for begin in begins])
+        labels = torch.stack([stream[begin + 1 : begin + 1 + window] for begin in begins])
         with predictor.products():
-            scores = predictor.model(torch.stack(rows).to(predictor.device)).float()
-        target = torch.stack(labels).to(predictor.device)
-        nats += F.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=-100, reduction="sum").item()
-        tokens += int((target != -100).sum())
-    return nats, tokens
+            scores = predictor.model(inputs.to(predictor.device)).float().flatten(0, 1)
+        flat = F.cross_entropy(scores, labels.flatten().to(predictor.device), reduction="none")
+        losses = flat.view(labels.shape).cpu().numpy()
+        for start, begin, each in zip(starts[first : first + _ROWS], begins, losses, strict=True):
+            # What was counted before is not counted again.
+            counted = max(0, start + window - stride - begin) if start > 0 else 0
+            nats[begin + 1 + counted : begin + 1 + window] = each[counted:]
+    nats[ids == BOS_ID] = 0.0
+    return nats
 
 
 def _presets() -> dict[str, Recipe]:

@@ -19,13 +19,15 @@ from llm.batching import bucketed, pad
 from llm.cleaning.config import CleaningConfig
 from llm.corpora.interface_strings import InterfaceStringsConfig
 from llm.decoding.config import SearchConfig
-from llm.families.base import Answer, Batch, Evaluation, LossSum, Metric, Row, lazy_baseline
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.model.loss import projected_cross_entropy
 from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.recipe import EvaluationConfig, Recipe, smaller
+from llm.slicing import by_length
+from llm.statistics.measures import CorpusBleu, Measure, bleu_columns
 from llm.subwords import undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
@@ -48,7 +50,7 @@ class Translation:
     input_field: ClassVar[str] = "source"
     target_field: ClassVar[str] = "target"
     template: ClassVar[str] = "$A </s>"
-    metric: ClassVar[Metric] = Metric("bleu", higher_is_better=True)
+    metric: ClassVar[Measure] = CorpusBleu()
     params: ClassVar[type[TranslationParams]] = TranslationParams
     baselines: ClassVar[Mapping[str, Callable[[BaselineData], BaselineResult]]] = {
         "copy_source": lazy_baseline("llm.baselines.copy_source"),
@@ -141,8 +143,15 @@ class Translation:
 
         sources = [row["source"] for row in rows]
         answers = self.answer(predictor, sources, self.params())
-        scores = translation.score([str(text) for text in answers], [row["target"] for row in rows], sources=sources)
-        return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers)
+        written, references = [str(text) for text in answers], [row["target"] for row in rows]
+        scores = translation.score(written, references, sources=sources)
+        columns = bleu_columns(written, references)
+        return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers, columns=columns)
+
+    def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
+        """By length of the source, and whether it holds placeholders."""
+        sources = [row["source"] for row in rows]
+        return by_length(sources) | {"placeholders": np.array([bool(names_in(text)) for text in sources], dtype=bool)}
 
 
 def _presets() -> dict[str, Recipe]:

@@ -17,10 +17,11 @@ from transformers import (
 )
 
 from llm.errors import ConfigError, InputError, NightshiftError
-from llm.evaluate import evaluation_stage
+from llm.evaluate import evaluation_stage, row_columns
 from llm.families import FAMILIES, load_family
 from llm.model.folder import load_model
 from llm.predictor import Predictor
+from llm.statistics.measures import is_better
 from llm.training.config import AUGMENTATIONS
 from llm.training.stage import training_stage
 
@@ -160,11 +161,28 @@ def test_a_missing_or_cut_file_is_named(trained: Any, tmp_path: Path, name: str)
     assert caught.value.remedy
 
 
+def test_the_columns_of_the_test_rows_add_up_to_the_metric_that_decides(trained: Any, tmp_path: Path) -> None:
+    stage = evaluation_stage(trained.folder, trained.training.key, trained.corpus, threads=1, root=tmp_path)
+    columns, metric = row_columns(stage), trained.family.metric
+    assert columns.shape == (len(trained.rows("test")), len(metric.columns))
+    assert float(metric.value(columns.sum(axis=0))) == pytest.approx(stage.facts["metrics"][metric.name], rel=1e-6)
+
+
+def test_slices_are_masks_over_the_rows_and_none_depends_on_what_a_model_answers(trained: Any) -> None:
+    rows = trained.rows("test")
+    slices = trained.family.slices(rows)
+    assert len(slices) >= 3
+    for mask in slices.values():
+        assert (mask.shape, mask.dtype) == ((len(rows),), np.dtype(bool))
+    lengths = [mask for name, mask in slices.items() if name.startswith("length: ")]
+    assert (np.sum(lengths, axis=0) == 1).all()
+
+
 def test_metrics_compare_in_the_right_direction() -> None:
     directions = {name: load_family(name).metric.higher_is_better for name in FAMILIES}
     assert directions["translation"]
     assert directions["classification"]
     assert not directions["generation"]
-    assert load_family("generation").metric.better(1.9, 2.0)
-    assert not load_family("generation").metric.better(2.0, 2.0)
-    assert load_family("translation").metric.better(21.0, 20.0)
+    assert is_better(load_family("generation").metric, 1.9, 2.0)
+    assert not is_better(load_family("generation").metric, 2.0, 2.0)
+    assert is_better(load_family("translation").metric, 21.0, 20.0)
