@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from deployments.arguments import FamilyArgument, all_families, known_family
+from deployments.registry_commands import commands as registry_commands
 from llm import __version__
 from llm.errors import ConfigError, NightshiftError
 from llm.progress import waiting
@@ -48,8 +50,6 @@ app = typer.Typer(
     help="From your own text to language models that are trained, judged and registered overnight.",
 )
 
-FamilyArgument = Annotated[str, typer.Argument(metavar="FAMILY", help="generation, translation or classification")]
-
 
 def _show_version(asked: bool) -> None:
     if asked:
@@ -83,7 +83,7 @@ def run(
     ] = None,
 ) -> None:
     """Train, judge and register: one family, or all of them one after another."""
-    names = [_known_family(family)] if family else _all_families()
+    names = [known_family(family)] if family else all_families()
     overrides = parse_pairs(settings or [], option="--set")
     from deployments import environment
 
@@ -139,7 +139,7 @@ def predict(
     ] = None,
 ) -> None:
     """What a family's champion answers, one answer a TEXT."""
-    name = _known_family(family)
+    name = known_family(family)
     chosen = parse_pairs(params or [], option="--param")
     from deployments import environment
 
@@ -170,6 +170,10 @@ def up(
     except (KeyboardInterrupt, Terminated):
         # The usual end of this command, and a good one.
         typer.echo("stopped", err=True)
+
+
+# Without a name of its own, the group's commands stand beside the others.
+app.add_typer(registry_commands)
 
 
 def parse_pairs(pairs: Iterable[str], *, option: str) -> dict[str, Any]:
@@ -210,20 +214,6 @@ def _report(error: BaseException) -> int | None:
         return None
     print_error(found)
     return _FAILED
-
-
-def _all_families() -> list[str]:
-    from llm.families import FAMILIES
-
-    return list(FAMILIES)
-
-
-def _known_family(name: str) -> str:
-    # Checked before the heavy imports, so that a typing error costs no wait.
-    known = _all_families()
-    if name not in known:
-        raise ConfigError(f"there is no family {name!r}", remedy=f"use one of {', '.join(known)}")
-    return name
 
 
 def main() -> None:

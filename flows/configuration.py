@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llm.config import Config, parse_config
 from llm.errors import ConfigError
-from llm.families import load_family
+from llm.families import FAMILIES, load_family
 from llm.recipe import Recipe
 from tasks.gate import GateConfig
 
@@ -55,6 +55,21 @@ class RetrainConfig(Recipe):
     def recipe(self) -> Recipe:
         """The part that makes the model; neither how it is judged nor whether it is made at all belongs to it."""
         return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+
+
+class ChampionConfig(Config):
+    """Of what the flows that change a champion need, the part that they share."""
+
+    family: str = Field(
+        title="Family", description="whose champion changes", json_schema_extra={"enum": list(FAMILIES)}
+    )
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, family: str) -> str:
+        if family not in FAMILIES:
+            raise ValueError(f"there is no family {family!r}; the families are {', '.join(FAMILIES)}")
+        return family
 
 
 class NightlyConfig(Config):

@@ -97,6 +97,21 @@ def contest(
         return nothing_new(rival)
     challenger = register_challenger(recipe, training, evaluation, baselines, corpus, run)
     score = score_champion(recipe, rival, corpus) if rival is not None else None
-    decision = judge(recipe, config.gate, challenger, training, score)
-    version = settle(challenger, rival, decision, run)
-    return Outcome(version=version, decision=version.decision, reasons=decision.reasons, champion_before=score)
+    decision = judge(
+        recipe,
+        config.gate,
+        challenger,
+        corpus=corpus,
+        training=training,
+        evaluation=evaluation,
+        champion=rival,
+        score=score,
+    )
+    version = settle(challenger, rival, decision, run, level=config.gate.promotion.level)
+    return Outcome(
+        version=version,
+        decision=version.decision,
+        reasons=decision.reasons,
+        champion_before=score,
+        verdict=decision.verdict,
+    )

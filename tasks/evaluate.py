@@ -48,4 +48,4 @@ def score_champion(recipe: Recipe, champion: Version, corpus: Stage) -> Champion
     log_stage(stage, f"champion version {champion.version}: {figures(stage.facts['metrics'])}")
     if champion.test_split != corpus.key:
         get_run_logger().info("the champion was registered with another test split, %s", champion.test_split)
-    return ChampionScore(version=champion.version, metrics=stage.facts["metrics"])
+    return ChampionScore(version=champion.version, metrics=stage.facts["metrics"], evaluation=stage)

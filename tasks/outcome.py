@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm.stages import Stage
+from llm.statistics.verdict import Verdict
 from tasks.gate import ChampionScore
 from tasks.registry.versions import Version
 from tasks.stages import summary
@@ -16,12 +17,16 @@ NOTHING_NEW = "nothing new"
 
 @dataclass(frozen=True)
 class Outcome:
-    """`decision` is promoted, refused or nothing new; `champion_before` is the champion on the same test split."""
+    """`decision` is promoted, not promoted, refused or nothing new; `champion_before`: the champion on the same split.
+
+    `verdict` compares the two, where the night did.
+    """
 
     version: Version
     decision: str
     reasons: tuple[str, ...]
     champion_before: ChampionScore | None
+    verdict: Verdict | None = None
 
     @property
     def champion(self) -> int | None:

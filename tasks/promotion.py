@@ -10,19 +10,23 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from llm.errors import RegistryError
+from llm.evaluate import row_columns
 from llm.families import load_family
 from llm.files import read_json
 from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
+from llm.statistics.verdict import decide as compare
+from llm.tokens import rows_of
 from llm.training.stage import MODEL_FOLDER, PREDICTIONS_FILE
 from tasks.figures import figures
 from tasks.gate import ChampionScore, Decision, GateConfig, decide
 from tasks.lineage import lineage
+from tasks.provenance import this_flow_run
 from tasks.registry.connection import tracking_uri
 from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import TrainingRun
-from tasks.registry.versions import Measured, Version, promote, refuse, register
+from tasks.registry.versions import Measured, Version, leave, promote, register
 from tasks.reload import check_reload
 
 _EXAMPLES = 2
@@ -69,9 +73,20 @@ def register_challenger(
 
 @task(name="judge challenger", tags=["gate"], cache_policy=NO_CACHE, persist_result=False)
 def judge(
-    recipe: Recipe, gate: GateConfig, challenger: Version, training: Stage, champion: ChampionScore | None
+    recipe: Recipe,
+    gate: GateConfig,
+    challenger: Version,
+    *,
+    corpus: Stage,
+    training: Stage,
+    evaluation: Stage,
+    champion: Version | None,
+    score: ChampionScore | None,
 ) -> Decision:
-    """Reload the logged model in a fresh process, then compare it with the baselines and the champion."""
+    """Reload the logged model in a fresh process, then compare it with the baselines, and row by row with the champion.
+
+    `score` is the champion's on the test split of `corpus`.
+    """
     reload = check_reload(
         challenger.uri,
         read_json(training.path / PREDICTIONS_FILE),
@@ -79,12 +94,24 @@ def judge(
         threads=recipe.training.threads,
         tolerance=gate.repeat_tolerance,
     )
+    family = load_family(recipe.family)
+    verdict = None
+    if champion is not None and score is not None and score.evaluation is not None:
+        verdict = compare(
+            family.metric,
+            row_columns(score.evaluation),
+            row_columns(evaluation),
+            slices=family.slices(rows_of(corpus.path, "test")),
+            policy=gate.promotion,
+            newer_data=champion.test_split != corpus.key,
+        )
     decision = decide(
-        metric=load_family(recipe.family).metric,
+        metric=family.metric,
         challenger=challenger.metrics,
         baselines=challenger.baselines,
         must_beat=recipe.evaluation.must_beat,
-        champion=champion,
+        verdict=verdict,
+        champion=champion.version if champion is not None else None,
         reload=reload,
     )
     for check in decision.checks:
@@ -93,15 +120,26 @@ def judge(
 
 
 @task(name="promote or refuse", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
-def settle(challenger: Version, champion: Version | None, decision: Decision, run: TrainingRun) -> Version:
-    """Move the alias `champion`, or leave it and write down why."""
-    verdict = "promoted" if decision.promote else "refused"
-    story = "\n".join([f"{verdict}:", *(f"- {reason}" for reason in decision.reasons)])
+def settle(
+    challenger: Version, champion: Version | None, decision: Decision, run: TrainingRun, *, level: float
+) -> Version:
+    """Move the alias `champion`, or leave it and write down why; `level` is what the p-value was held against."""
+    story = "\n".join([f"{decision.outcome}:", *(f"- {reason}" for reason in decision.reasons)])
     description = f"{figures(challenger.metrics)}; {story}"
     if decision.promote:
-        version = promote(challenger, over=champion, reasons=decision.reasons, description=description)
+        version = promote(
+            challenger,
+            over=champion,
+            reasons=decision.reasons,
+            description=description,
+            p_value=decision.verdict.overall.p_better if decision.verdict else None,
+            level=level if decision.verdict else None,
+            who=this_flow_run(),
+        )
     else:
-        version = refuse(challenger, reasons=decision.reasons, description=description)
+        version = leave(challenger, decision=decision.outcome, reasons=decision.reasons, description=description)
+    if decision.verdict is not None:
+        run.log_json("verdict.json", decision.verdict.facts())
     run.note(f"{challenger.family} version {challenger.version}, {story}")
-    get_run_logger().info("%s version %d %s", version.family, version.version, verdict)
+    get_run_logger().info("%s version %d %s", version.family, version.version, decision.outcome)
     return version

@@ -66,6 +66,11 @@ def flow_run_url() -> str | None:
     return url
 
 
+def this_flow_run() -> str | None:
+    """Who acts, as the ledger names it: this flow run; None where code runs outside of one."""
+    return f"flow run {flow_run.id}" if flow_run.id else None
+
+
 def flow_run_tags() -> dict[str, str]:
     """Ids of this flow run and of the one that everything started with, and the page where there is one."""
     tags = {FLOW_RUN_ID: flow_run.id, ROOT_FLOW_RUN_ID: flow_run.root_flow_run_id, FLOW_RUN_URL: flow_run_url()}

@@ -1,21 +1,26 @@
-"""The gate's first check: a fresh process loads the logged model and must repeat what was predicted after training."""
+"""A fresh process that loads a logged model as a stranger would: the gate's first check, a test before a rollback."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import llm
-from llm.files import read_json, write_json
-from llm.processes import last_line, run_child
+from llm.files import read_json
+from llm.processes import last_line
 from llm.progress import waiting
 
 _SHOWN = 80
+_LONGEST_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -26,16 +31,24 @@ class ReloadResult:
     sentence: str
 
 
-def check_reload(
-    model_uri: str, predictions: Mapping[str, Any], *, tracking_uri: str, threads: int, tolerance: float
-) -> ReloadResult:
-    """Load `model_uri` in a new process and compare its answers with `predictions` (inputs, answers).
+@dataclass(frozen=True)
+class Answered:
+    """What a logged model said in a fresh process: `answers`, or None and why not in `failure`."""
 
-    `threads` is what the training used: it decides the last bits of sums, and so may decide between two tokens.
+    answers: Sequence[Any] | None
+    failure: str = ""
+
+
+class FreshProcess:
+    """A process that imports MLflow and torch while its owner goes on, and then takes one model.
+
+    A context manager: the process does not outlive it (Prefect's cancellation would leave it alone), nor its owner,
+    since it ends when the pipe to it is closed.
     """
-    with tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
-        asked, answered = Path(temporary) / "asked.json", Path(temporary) / "answered.json"
-        write_json(asked, {"inputs": list(predictions["inputs"])})
+
+    def __init__(self, *, threads: int, tracking_uri: str = "sqlite://") -> None:
+        # By default in memory: a model that lies in a folder asks no tracking server, and must not find one by chance.
+        self._folder = tempfile.TemporaryDirectory(prefix="nightshift-")
         environment = os.environ | {
             "MLFLOW_TRACKING_URI": tracking_uri,
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -44,15 +57,57 @@ def check_reload(
             "PYTHONSAFEPATH": "1",
             "PYTHONPATH": str(Path(llm.__file__).parents[1]),
         }
-        command = [sys.executable, "-m", "tasks.reload_check", model_uri, str(asked), str(answered)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.reload_check"],
+            env=environment,
+            cwd=self._folder.name,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> FreshProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def ask(self, model_uri: str, inputs: Sequence[str]) -> Answered:
+        """Load the model, which must run the code that was logged with it, and let it answer; once a process."""
+        answered = Path(self._folder.name) / "answered.json"
+        request = json.dumps({"model": model_uri, "inputs": list(inputs), "answers": str(answered)})
         with waiting("loading the logged model in a fresh process"):
-            code, errors = run_child(command, environment=environment, folder=Path(temporary))
-        if code != 0:
-            return ReloadResult(False, f"the logged model does not load in a fresh process: {last_line(errors)}")
+            try:
+                _, errors = self._process.communicate(request, timeout=_LONGEST_S)
+            except subprocess.TimeoutExpired:
+                return Answered(None, f"the logged model did not load and answer in {_LONGEST_S:.0f} s")
+        if self._process.returncode != 0:
+            return Answered(None, f"the logged model does not load in a fresh process: {last_line(errors)}")
         found = read_json(answered)
-    if Path(found["code"]).is_relative_to(Path(llm.__file__).parent):
-        return ReloadResult(False, f"the logged model ran the code in {found['code']} in place of its own copy")
-    return compare(predictions["answers"], found["answers"], tolerance=tolerance)
+        if Path(found["code"]).is_relative_to(Path(llm.__file__).parent):
+            return Answered(None, f"the logged model ran the code in {found['code']} in place of its own copy")
+        return Answered(found["answers"])
+
+
+def check_reload(
+    model_uri: str, predictions: Mapping[str, Any], *, tracking_uri: str, threads: int, tolerance: float
+) -> ReloadResult:
+    """Load `model_uri` in a new process and compare its answers with `predictions` (inputs, answers).
+
+    `threads` is what the training used: it decides the last bits of sums, and so may decide between two tokens.
+    """
+    with FreshProcess(threads=threads, tracking_uri=tracking_uri) as process:
+        answered = process.ask(model_uri, predictions["inputs"])
+    if answered.answers is None:
+        return ReloadResult(False, answered.failure)
+    return compare(predictions["answers"], answered.answers, tolerance=tolerance)
 
 
 def compare(expected: Sequence[Any], found: Sequence[Any], *, tolerance: float) -> ReloadResult:

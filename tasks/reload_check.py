@@ -1,10 +1,11 @@
-"""Run by the gate as a process of its own: load a logged model as a stranger would, and repeat its predictions.
+"""Run as a process of its own: load a logged model as a stranger would, and let it answer.
 
-    python -m tasks.reload_check MODEL_URI PREDICTIONS_JSON ANSWERS_JSON
+    python -m tasks.reload_check < REQUEST_JSON
 
-PREDICTIONS_JSON holds {"inputs": [...]}; ANSWERS_JSON receives {"answers": [...], "code": path of the
-`llm` that answered}. Nothing of `llm` may be imported here before the model is loaded: the first import wins, and the
-copy that was logged with the model is the one to test.
+The request is {"model": URI or folder, "inputs": [...], "answers": path}; that path receives {"answers": [...], "code":
+path of the `llm` that answered}. Nothing of `llm` may be imported here before the model is loaded: the first import
+wins, and the copy that was logged with the model is the one to test. What any model needs is imported while the
+request is still on its way.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ import sys
 from pathlib import Path
 
 import mlflow.pyfunc
+import torch  # noqa: F401
+import transformers  # noqa: F401
 
 
-def main(model_uri: str, predictions: Path, answers: Path) -> None:
-    """Answer the inputs in `predictions` with the model and write what it said."""
-    asked = json.loads(predictions.read_text(encoding="utf-8"))
-    model = mlflow.pyfunc.load_model(model_uri)
+def main(request: str) -> None:
+    """Answer the inputs of the request with its model and write what it said."""
+    asked = json.loads(request)
+    model = mlflow.pyfunc.load_model(asked["model"])
     found = model.predict(asked["inputs"])
     code = sys.modules["llm"].__file__
-    answers.write_text(json.dumps({"answers": list(found), "code": code}, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps({"answers": list(found), "code": code}, ensure_ascii=False)
+    Path(asked["answers"]).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    # Nothing comes when there is no model to try after all.
+    if asked := sys.stdin.read():
+        main(asked)

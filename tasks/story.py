@@ -12,12 +12,13 @@ from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
 from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
+from tasks.comparison_story import comparison_lines
 from tasks.figures import sparkline
+from tasks.markdown import cell, plain, table
 from tasks.outcome import Outcome
 from tasks.stages import how
 
 _SAMPLES = 6
-_LONGEST_CELL = 120
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,19 @@ class Story:
         sections = [
             self._decision(),
             self._figures(),
+            self._comparison(),
             self._curve(),
             self._samples(),
             self._data(),
             self._stages(),
             self._links(),
         ]
-        return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+        return "\n\n".join(filter(None, ("\n".join(lines) for lines in sections))) + "\n"
 
     def _decision(self) -> Iterator[str]:
         yield f"# {self.outcome.title}"
         yield ""
-        yield from (f"- {_cell(reason, longest=400)}" for reason in self.outcome.reasons)
+        yield from (f"- {cell(reason, longest=400)}" for reason in self.outcome.reasons)
 
     def _figures(self) -> Iterator[str]:
         metric = load_family(self.recipe.family).metric
@@ -79,7 +81,19 @@ class Story:
         wanted = "higher" if metric.higher_is_better else "lower"
         yield f"## On the test split ({metric.name} decides, {wanted} is better)"
         yield ""
-        yield from _table(["", *names], [[name, *_values(values, names)] for name, values in rows.items()])
+        yield from table(["", *names], [[name, *_values(values, names)] for name, values in rows.items()])
+
+    def _comparison(self) -> Iterator[str]:
+        before, verdict = self.outcome.champion_before, self.outcome.verdict
+        if before is not None and before.evaluation is not None and verdict is not None:
+            yield from comparison_lines(
+                load_family(self.recipe.family),
+                verdict,
+                corpus=self.corpus,
+                champion=before.evaluation,
+                challenger=self.evaluation,
+                version=before.version,
+            )
 
     def _curve(self) -> Iterator[str]:
         facts = self.training.facts
@@ -103,12 +117,12 @@ class Story:
         rows = list(zip(found["inputs"], found["answers"], found["expected"], strict=True))[:_SAMPLES]
         if any("\n" in str(answer) for _, answer, _ in rows):
             for text, answer, _ in rows[:2]:
-                yield f"After {_cell(text)!r}:"
+                yield f"After {cell(text)!r}:"
                 yield ""
                 yield from (f"    {line}" for line in str(answer).splitlines())
                 yield ""
         else:
-            yield from _table(["input", "model", "right answer"], [[text, _plain(a), e] for text, a, e in rows])
+            yield from table(["input", "model", "right answer"], [[text, plain(a), e] for text, a, e in rows])
 
     def _data(self) -> Iterator[str]:
         facts = self.corpus.facts
@@ -118,7 +132,7 @@ class Story:
         yield f"{facts['source']}: {facts['read']:,} records read, {facts['kept']:,} kept. Dropped: {dropped}."
         yield ""
         splits = facts["splits"]
-        yield from _table(
+        yield from table(
             ["split", "rows", "groups", "bytes"],
             [[name, *(f"{splits[name][field]:,}" for field in ("rows", "groups", "bytes"))] for name in SPLITS],
         )
@@ -126,7 +140,7 @@ class Story:
     def _stages(self) -> Iterator[str]:
         yield "## Stages"
         yield ""
-        yield from _table(["stage", "key"], [[stage.name, how(stage)] for stage in self.stages])
+        yield from table(["stage", "key"], [[stage.name, how(stage)] for stage in self.stages])
 
     def _links(self) -> Iterator[str]:
         version = self.outcome.version
@@ -143,22 +157,3 @@ class Story:
 
 def _values(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
     return [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{' --- |' * len(head)}"
-    yield from (f"| {' | '.join(_cell(value) for value in row)} |" for row in rows)
-
-
-def _cell(value: Any, *, longest: int = _LONGEST_CELL) -> str:
-    """Text that cannot break out of its cell or of its line."""
-    text = " ".join(str(value).split())
-    text = text if len(text) <= longest else f"{text[:longest]}..."
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
-
-
-def _plain(answer: Any) -> str:
-    if isinstance(answer, Mapping):
-        return ", ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in answer.values())
-    return str(answer)

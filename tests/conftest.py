@@ -13,7 +13,13 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+from llm.families import load_family
+from llm.ingest.corpus import corpus_stage
 from llm.recipe import Recipe
+from llm.stages import Stage
+from llm.tokenizer_training import tokenizer_stage
+from llm.tokens import tokens_stage
+from llm.training.stage import training_stage
 
 # Variables that would carry a test out of its own folder, to servers or stores of the developer.
 _OUTSIDE = ("MLFLOW_TRACKING_URI", "NIGHTSHIFT_ARTIFACTS", "PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE")
@@ -76,4 +82,21 @@ def toy_recipe(toy_rows: Path) -> Recipe:
                 "device": "cpu",
             },
         }
+    )
+
+
+@pytest.fixture(scope="session")
+def toy_training(toy_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The training stage of the toy classification, learnt once a session."""
+    root = tmp_path_factory.mktemp("stages")
+    family = load_family(toy_recipe.family)
+    corpus = corpus_stage(
+        toy_recipe.corpus, toy_recipe.cleaning, toy_recipe.splits, fields=family.fields, root=root, downloads=root
+    )
+    tokenizer = tokenizer_stage(
+        corpus, toy_recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
+    )
+    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
+    return training_stage(
+        toy_recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=lambda step, values: None
     )

@@ -68,8 +68,8 @@ class CleaningConfig(Config):
     )
     overlaps: Literal["remove", "keep"] = Field(
         "remove",
-        description="training texts that share 13 words in a row with a held-out text, where at most 10 of them do (one "
-        "in 20, if there are few): what more of them hold is a signature or a licence",
+        description="training texts that share 13 words in a row with a held-out text, where at most 10 of them do (of "
+        "few, one in 20): what more of them hold is a signature or a licence",
     )
     leaks: Literal["remove", "refuse"] = Field(
         "remove",

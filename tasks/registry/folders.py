@@ -19,25 +19,44 @@ from tasks.registry.versions import Version
 def download_model_folder(version: Version, destination: Path) -> Path:
     """Fetch a version's Hugging Face folder to `destination`; nothing is done when it is there already.
 
-    Raises ChecksumError when a file is not the one that was registered.
+    Raises ChecksumError when a file is not the one that was registered, RegistryError when there are none.
     """
     if destination.exists():
         return destination
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as temporary:
-        with registry_errors(f"downloading {version.family} version {version.version}"):
-            client()
-            folder = Path(download_artifacts(artifact_uri=f"{version.uri}/{MODEL_PATH}", dst_path=temporary))
-        for name, expected in version.files.items():
-            path = folder / name
-            found = sha256_of(path) if path.exists() else "missing"
-            if found != expected:
-                raise ChecksumError(
-                    f"{version.uri}: SHA-256 of {name} is {found}, but {expected} was registered",
-                    remedy="the artifacts were damaged or changed: restore them, or promote another version",
-                )
+        folder = _download(version, f"{version.uri}/{MODEL_PATH}", Path(temporary))
+        verify(folder, version)
         shutil.move(folder, destination)
     return destination
+
+
+def download_logged_model(version: Version, destination: Path) -> Path:
+    """Fetch all that MLflow keeps of a version (code, signature, Hugging Face folder) into the folder `destination`.
+
+    Raises ChecksumError when a file is not the one that was registered, RegistryError when there are none.
+    """
+    folder = _download(version, version.uri, destination)
+    verify(folder / MODEL_PATH, version)
+    return folder
+
+
+def verify(folder: Path, version: Version) -> None:
+    """Raise ChecksumError unless every registered file of the Hugging Face folder is there and is what it was."""
+    for name, expected in version.files.items():
+        path = folder / name
+        found = sha256_of(path) if path.exists() else "missing"
+        if found != expected:
+            raise ChecksumError(
+                f"{version.uri}: SHA-256 of {name} is {found}, but {expected} was registered",
+                remedy="the artifacts were damaged or changed: restore them, or promote another version",
+            )
+
+
+def _download(version: Version, uri: str, destination: Path) -> Path:
+    with registry_errors(f"downloading {version.family} version {version.version}"):
+        client()
+        return Path(download_artifacts(artifact_uri=uri, dst_path=str(destination)))
 
 
 def champion_folder(version: Version) -> Path:

@@ -1,4 +1,4 @@
-"""Registered versions and their aliases: `challenger` waits or was refused, `champion` is the one to use."""
+"""Registered versions: `challenger` waits or was refused, `champion` is the one to use, `previous` was it before."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryError
 from llm.stages import file_list
+from tasks.registry.aliases import CHALLENGER, CHAMPION, SINCE, move_champion, read_aliases, require_champion
 from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, no_retries, registry_errors
+from tasks.registry.ledger import Move, person
 from tasks.registry.logged_model import ModelToLog, find_logged_model, log_model
 from tasks.registry.runs import TRAINING_KEY, TrainingRun
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 _METRICS = f"{TAG_PREFIX}metrics"
 _BASELINES = f"{TAG_PREFIX}baselines"
 _TEST_SPLIT = f"{TAG_PREFIX}test_split"
 _FILES = f"{TAG_PREFIX}files"
 _DECISION = f"{TAG_PREFIX}decision"
 _REASONS = f"{TAG_PREFIX}reasons"
-_SINCE = f"{TAG_PREFIX}champion_since"
 _DECIDED = f"{TAG_PREFIX}decided"
 _QUESTION = f"{TAG_PREFIX}question"
 
@@ -130,37 +129,42 @@ def register(run: TrainingRun, model: ModelToLog, measured: Measured, *, step: i
             mlflow_client.set_model_version_tag(model.family, str(found.version), name, value)
         if not found.is_champion:
             mlflow_client.set_registered_model_alias(model.family, CHALLENGER, str(found.version))
-        return _get(mlflow_client, model.family, found.version)
+        return get_version(mlflow_client, model.family, found.version)
 
 
-def promote(challenger: Version, *, over: Version | None, reasons: tuple[str, ...], description: str) -> Version:
+def promote(
+    challenger: Version,
+    *,
+    over: Version | None,
+    reasons: tuple[str, ...],
+    description: str,
+    p_value: float | None = None,
+    level: float | None = None,
+    who: str | None = None,
+) -> Version:
     """Make `challenger` the champion in place of `over`, the champion that it was compared with (None: there was none).
+
+    `p_value` and `level` of that comparison go into the ledger, and `who` decided (None: this user on this machine).
 
     Raises RegistryError when the champion is another one by now.
     """
-    family, number = challenger.family, str(challenger.version)
+    family, number = challenger.family, challenger.version
+    meanwhile = f"version {number} was compared with version {over.version if over else 'none'}"
     with registry_errors(f"promoting {family} version {number}"), lock(family):
         mlflow_client = client()
-        now = _champion(mlflow_client, family)
-        if (now.version if now else None) != (over.version if over else None):
-            raise RegistryError(
-                f"the champion of {family} became version {now.version if now else 'none'} while version {number} was "
-                f"compared with version {over.version if over else 'none'}",
-                remedy="run again: the challenger will be compared with the new champion",
-            )
+        require_champion(mlflow_client, family, over.version if over else None, meanwhile=meanwhile)
         _describe(mlflow_client, challenger, decision="promoted", reasons=reasons, description=description)
-        mlflow_client.set_model_version_tag(family, number, _SINCE, _now())
-        mlflow_client.set_registered_model_alias(family, CHAMPION, number)
-        _drop_alias(mlflow_client, challenger, CHALLENGER)
-        return _get(mlflow_client, family, challenger.version)
+        move = Move("promoted", reasons, who or person(), p_value=p_value, level=level)
+        move_champion(mlflow_client, family, number, move)
+        return get_version(mlflow_client, family, number)
 
 
-def refuse(challenger: Version, *, reasons: tuple[str, ...], description: str) -> Version:
-    """Leave `challenger` a registered version with the reasons why it did not become champion."""
+def leave(challenger: Version, *, decision: str, reasons: tuple[str, ...], description: str) -> Version:
+    """Leave `challenger` a registered version with the `decision` and the reasons why it did not become champion."""
     with registry_errors(f"tagging {challenger.family} version {challenger.version}"), lock(challenger.family):
         mlflow_client = client()
-        _describe(mlflow_client, challenger, decision="refused", reasons=reasons, description=description)
-        return _get(mlflow_client, challenger.family, challenger.version)
+        _describe(mlflow_client, challenger, decision=decision, reasons=reasons, description=description)
+        return get_version(mlflow_client, challenger.family, challenger.version)
 
 
 def remember_answer(version: Version, question: str, *, champion: int | None) -> None:
@@ -176,7 +180,15 @@ def find_answer(family: str, question: str, *, champion: int | None) -> Version 
     """The newest version that was decided on `question`, if `champion` was champion when that was done."""
     with registry_errors(f"looking for a decided version of {family}"):
         numbers = _tagged(mlflow_client := client(), family, _QUESTION, _note(question, champion))
-        return _get(mlflow_client, family, numbers[-1]) if numbers else None
+        return get_version(mlflow_client, family, numbers[-1]) if numbers else None
+
+
+def carry_answer(mlflow_client: MlflowClient, version: Version, *, champion: int) -> None:
+    """Let `version` answer its question, if it was decided on one, under another champion too."""
+    tags = mlflow_client.get_model_version(version.family, str(version.version)).tags
+    question, slash, _ = tags.get(_QUESTION, "").rpartition("/")
+    if slash:
+        mlflow_client.set_model_version_tag(version.family, str(version.version), _QUESTION, _note(question, champion))
 
 
 def _note(question: str, champion: int | None) -> str:
@@ -184,16 +196,14 @@ def _note(question: str, champion: int | None) -> str:
 
 
 def _champion(mlflow_client: MlflowClient, family: str) -> Version | None:
-    # By search and not by alias: asking for a model or an alias that is not there raises, with changing error codes.
-    models = mlflow_client.search_registered_models(f"name = '{family}'")
-    number = models[0].aliases.get(CHAMPION) if models else None
-    return _get(mlflow_client, family, int(number)) if number is not None else None
+    number = read_aliases(mlflow_client, family).champion
+    return get_version(mlflow_client, family, number) if number is not None else None
 
 
 def _find(mlflow_client: MlflowClient, family: str, training_key: str) -> Version | None:
     numbers = _tagged(mlflow_client, family, TRAINING_KEY, training_key)
     # A lost reply can have made two; the first is the one.
-    return _get(mlflow_client, family, numbers[0]) if numbers else None
+    return get_version(mlflow_client, family, numbers[0]) if numbers else None
 
 
 def _tagged(mlflow_client: MlflowClient, family: str, tag: str, value: str) -> list[int]:
@@ -202,7 +212,8 @@ def _tagged(mlflow_client: MlflowClient, family: str, tag: str, value: str) -> l
     return sorted(int(version.version) for version in found)
 
 
-def _get(mlflow_client: MlflowClient, family: str, number: int) -> Version:
+def get_version(mlflow_client: MlflowClient, family: str, number: int) -> Version:
+    """A version by its number; MLflow raises when there is none."""
     return _read(mlflow_client.get_model_version(family, str(number)))
 
 
@@ -222,7 +233,7 @@ def _read(found: ModelVersion) -> Version:
         reasons=tuple(tags.get(_REASONS, "").splitlines()),
         decided=_time(tags, _DECIDED),
         created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-        champion_since=_time(tags, _SINCE),
+        champion_since=_time(tags, SINCE),
         aliases=tuple(found.aliases),
     )
 
@@ -281,8 +292,3 @@ def _describe(
     for name, value in tags.items():
         mlflow_client.set_model_version_tag(version.family, number, name, value)
     mlflow_client.update_model_version(version.family, number, description)
-
-
-def _drop_alias(mlflow_client: MlflowClient, version: Version, alias: str) -> None:
-    if alias in version.aliases:
-        mlflow_client.delete_registered_model_alias(version.family, alias)

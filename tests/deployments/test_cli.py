@@ -21,7 +21,23 @@ runner = CliRunner()
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datasets", "sklearn")
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["models"], ["inspect"], ["predict"], ["up"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["run"],
+        ["models"],
+        ["inspect"],
+        ["predict"],
+        ["up"],
+        ["history"],
+        ["rollback"],
+        ["promote"],
+        ["diff"],
+        ["pull"],
+    ],
+    ids=" ".join,
+)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     script = (
         "import sys\n"
@@ -34,11 +50,17 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
-def test_an_unknown_family_is_refused_before_anything_heavy_is_imported() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["run"], ["history"], ["rollback"], ["promote", "1", "--why", "x"], ["diff", "1", "2"], ["pull", "new"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_unknown_family_is_refused_before_anything_heavy_is_imported(arguments: list[str]) -> None:
+    command = [arguments[0], "poetry", *arguments[1:]]
     script = (
         "import sys\n"
         "from deployments.cli import app\n"
-        "try: app(['run', 'poetry'])\n"
+        f"try: app({command!r})\n"
         "except SystemExit as ended: assert ended.code == 2, ended.code\n"
         "print('heavy:', [name for name in ('torch', 'prefect', 'mlflow') if name in sys.modules])\n"
     )

@@ -12,6 +12,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from flows.configuration import NightlyConfig, RetrainConfig
 from flows.nightly import nightly
 from flows.retrain import retrain
+from llm.statistics.verdict import PromotionPolicy, RefreshPolicy
+from tasks.gate import GateConfig
 from tasks.registry.connection import client
 from tasks.registry.versions import champion
 
@@ -148,10 +150,11 @@ def test_a_corpus_that_changed_is_learned_once_though_the_model_goes_on_from_the
         "start": "champion",
         "corpus": config.corpus.model_copy(update={"paths": (str(rows),)}),
         "training": config.training.model_copy(update={"steps": 3, "warmup": 0, "learning_rate": 1e-9}),
+        "gate": GateConfig(promotion=PromotionPolicy(refresh=RefreshPolicy(margin=50.0))),
     }
     warm = config.model_copy(update=changes)
     learned = retrain(warm)
-    # It is as good as the champion, follows it, and would then have itself to go on from.
+    # It has seen newer data and is as good as the champion, follows it, and would then have itself to go on from.
     assert (names(learned), learned["decision"]) == (EVERY_STAGE, "promoted")
     again = retrain(warm)
     assert (names(again), again["decision"], again["version"]) == (["corpus"], "nothing new", learned["version"])

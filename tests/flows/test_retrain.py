@@ -118,7 +118,7 @@ def test_a_second_run_reuses_every_stage_and_registers_nothing(first, toy_recipe
 def test_a_worse_challenger_is_refused_with_reasons_and_the_champion_stays(first, toy_recipe):
     worse = retrain(config_of(toy_recipe, training={"steps": 1, "warmup": 0, "learning_rate": 1e-9}))
     assert worse["decision"] == "refused"
-    assert any("is worse than champion version 1: accuracy" in reason for reason in worse["reasons"])
+    assert any("against champion version 1: The challenger is worse: accuracy" in reason for reason in worse["reasons"])
     assert worse["champion"]["version"] == 1
     version = find_version("classification", worse["stages"][4]["key"])
     assert version.aliases == ("challenger",)
@@ -175,6 +175,6 @@ def test_a_night_may_go_on_from_the_champion_that_the_registry_holds(first, home
     training = open_stage(home / "stages" / "training" / warm["stages"][4]["key"])
     champion_weights = home / "champions" / "classification" / first["stages"][4]["key"] / "model.safetensors"
     assert training.manifest["inputs"]["start"] == sha256_of(champion_weights)[:16]
-    # Three steps that hardly move: it is as good as the champion, and that is enough to follow it.
+    # Three steps that hardly move: it is as good as the champion, which is no reason to follow it.
     assert warm["metrics"] == first["metrics"]
-    assert warm["decision"] == "promoted"
+    assert warm["decision"] == "not promoted"

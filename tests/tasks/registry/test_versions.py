@@ -14,9 +14,9 @@ from tasks.registry.versions import (
     champion,
     find_answer,
     find_version,
+    leave,
     list_champions,
     promote,
-    refuse,
     register,
     remember_answer,
 )
@@ -108,7 +108,7 @@ def test_a_promoted_challenger_is_champion_and_no_challenger_any_more(registered
 
 def test_a_refused_challenger_stays_with_its_reasons_and_the_champion_too(registered):
     first = promote(registered("k1"), over=None, reasons=(), description="")
-    refused = refuse(registered("k2"), reasons=("worse: 1 against 2", "slower"), description="")
+    refused = leave(registered("k2"), decision="refused", reasons=("worse: 1 against 2", "slower"), description="")
     assert refused.aliases == ("challenger",)
     assert (refused.decision, refused.reasons) == ("refused", ("worse: 1 against 2", "slower"))
     assert champion("translation") == first
@@ -137,7 +137,7 @@ def test_a_decided_version_is_found_by_its_question_while_the_same_version_is_ch
 
 
 def test_a_first_challenger_that_was_refused_is_found_while_there_is_no_champion(registered):
-    refused = refuse(registered("k1"), reasons=(), description="")
+    refused = leave(registered("k1"), decision="refused", reasons=(), description="")
     remember_answer(refused, "why", champion=None)
     assert find_answer("translation", "why", champion=None) == refused
     assert refused.decided is not None
@@ -145,20 +145,20 @@ def test_a_first_challenger_that_was_refused_is_found_while_there_is_no_champion
 
 def test_of_two_versions_that_answer_a_question_the_newer_is_found(registered):
     for key in ("k1", "k2"):
-        remember_answer(refuse(registered(key), reasons=(), description=""), "why", champion=None)
+        remember_answer(leave(registered(key), decision="refused", reasons=(), description=""), "why", champion=None)
     assert find_answer("translation", "why", champion=None).version == 2
 
 
 def test_a_version_that_was_registered_or_deleted_answers_nothing(registered):
     version = registered("k1")
     assert find_answer("translation", "why", champion=None) is None
-    remember_answer(refuse(version, reasons=(), description=""), "why", champion=None)
+    remember_answer(leave(version, decision="refused", reasons=(), description=""), "why", champion=None)
     client().delete_model_version("translation", "1")
     assert find_answer("translation", "why", champion=None) is None
 
 
 def test_a_version_whose_new_decision_was_cut_off_no_longer_answers_the_old_question(registered, monkeypatch):
-    version = refuse(registered("k1"), reasons=(), description="")
+    version = leave(registered("k1"), decision="refused", reasons=(), description="")
     remember_answer(version, "why", champion=None)
 
     def die(self, *arguments):

@@ -1,0 +1,100 @@
+"""Commands on registered versions: who was champion and why, what differs, back, on, and out into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.arguments import FamilyArgument, known_family
+from llm.errors import ConfigError
+from llm.progress import waiting
+
+commands = typer.Typer()
+
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="A version's number, or an alias.")]
+
+
+@commands.command()
+def history(family: FamilyArgument) -> None:
+    """Every move of a family's champion: when, who and why; the newest is last."""
+    name = known_family(family)
+    _prepare()
+    with waiting("asking the registry"):
+        from deployments.history import show_history
+
+        text = show_history(name)
+    typer.echo(text)
+
+
+@commands.command()
+def rollback(
+    family: FamilyArgument,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="A version's number, or an alias; default: previous")
+    ] = None,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Goes into the history.")] = "",
+) -> None:
+    """Make the version before this one champion again, after testing it; once more undoes it."""
+    name = known_family(family)
+    _prepare()
+    from deployments.moves import roll_back
+
+    typer.echo(roll_back(name, to=to, why=why))
+
+
+@commands.command()
+def promote(
+    family: FamilyArgument,
+    version: VersionArgument,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="The reason; it goes into the history.")],
+) -> None:
+    """Make a version champion by your own decision, after testing it."""
+    name = known_family(family)
+    if not why.strip():
+        raise ConfigError(f"--why {why!r} gives no reason", remedy="say in a sentence why this version is the one")
+    _prepare()
+    from deployments.moves import promote_by_hand
+
+    typer.echo(promote_by_hand(name, version, why=why))
+
+
+@commands.command()
+def diff(
+    family: FamilyArgument,
+    a: Annotated[str, typer.Argument(metavar="A", help="A version's number, or an alias.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+) -> None:
+    """What differs between two versions: options, data, figures, code, decision and size."""
+    name = known_family(family)
+    _prepare()
+    with waiting("asking the registry"):
+        from deployments.differences import show_differences
+
+        text = show_differences(name, a, b)
+    typer.echo(text)
+
+
+@commands.command()
+def pull(
+    family: FamilyArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where it goes: a new or an empty folder.")],
+    version: Annotated[str, typer.Option(metavar="VERSION", help="A version's number, or an alias.")] = "champion",
+) -> None:
+    """Write a version's Hugging Face folder to DIR, checked, with its SHA256SUMS."""
+    name = known_family(family)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: is there already, and not an empty folder", remedy="name a new folder")
+    _prepare()
+    with waiting(f"pulling {name} {version}"):
+        from deployments.pull import pull_version
+
+        text = pull_version(name, version, folder)
+    typer.echo(text)
+
+
+def _prepare() -> None:
+    from deployments import environment
+
+    environment.prepare()
