@@ -10,7 +10,7 @@ import numpy as np
 
 from llm.corpora.base import LABEL, Dropped, Record, Unreadable
 from llm.corpora.local_files import LocalFiles, LocalFilesConfig
-from llm.ingest.runs import quoted_run, runs
+from llm.ingest.word_runs import quoted_run, runs
 from llm.shingles import Hashes
 
 _BATCH = 500

@@ -23,7 +23,7 @@ from safetensors import safe_open
 
 from llm.array_file import ArrayWriter
 from llm.corpora.base import LABEL, Record
-from llm.ingest.runs import fingerprints
+from llm.ingest.word_runs import fingerprints
 from llm.shingles import Hashes, Numbers
 from llm.splits import group_places
 from llm.stages import Stage

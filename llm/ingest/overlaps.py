@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llm.ingest.contamination import is_among
 from llm.ingest.index import Index
-from llm.ingest.runs import runs
+from llm.ingest.word_runs import runs
 from llm.shingles import Hashes, Numbers
 
 # What stands in more training texts than this is a signature, a licence or a greeting (Brown et al. 2020, appendix C);

@@ -16,7 +16,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.errors import CorpusError
 from llm.ingest.index import Index
 from llm.ingest.overlaps import find_overlaps
-from llm.ingest.runs import WORDS
+from llm.ingest.word_runs import WORDS
 from llm.near_duplicates import Signatures, clusters
 from llm.shingles import Hashes, Numbers
 from llm.splits import SPLITS, SplitConfig, splits_of

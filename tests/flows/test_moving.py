@@ -13,7 +13,7 @@ from llm.errors import ChecksumError, RegistryError
 from tasks.registry.aliases import read_aliases
 from tasks.registry.connection import client
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "at_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server", "at_home")]
 
 
 @pytest.fixture(scope="module")

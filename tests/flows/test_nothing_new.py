@@ -17,7 +17,7 @@ from tasks.gate import GateConfig
 from tasks.registry.connection import client
 from tasks.registry.versions import champion
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "at_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server", "at_home")]
 
 EVERY_STAGE = ["corpus", "tokenizer", "tokens", "baselines", "training", "evaluation"]
 
@@ -110,7 +110,6 @@ def test_a_night_is_none_the_worse_for_a_lost_reply_to_its_last_state(first, con
     assert lost == ["ACCEPT", "ACCEPT"]
 
 
-@pytest.mark.slow
 def test_when_the_champion_was_deposed_by_hand_the_same_version_is_judged_again(first, config):
     client().delete_registered_model_alias("classification", "champion")
     again = retrain(config, return_state=True)
@@ -120,14 +119,12 @@ def test_when_the_champion_was_deposed_by_hand_the_same_version_is_judged_again(
     assert retrain(config)["decision"] == "nothing new"
 
 
-@pytest.mark.slow
 def test_judging_by_other_options_goes_on_once(first, config):
     other = config.model_copy(update={"gate": config.gate.model_copy(update={"repeat_tolerance": 1e-3})})
     assert names(retrain(other)) == EVERY_STAGE
     assert names(retrain(other)) == ["corpus"]
 
 
-@pytest.mark.slow
 def test_a_refused_challenger_is_not_trained_and_refused_every_night(first, config):
     training = config.training.model_copy(update={"steps": 1, "warmup": 0, "learning_rate": 1e-9})
     worse = config.model_copy(update={"training": training})
@@ -140,7 +137,6 @@ def test_a_refused_challenger_is_not_trained_and_refused_every_night(first, conf
     assert again["champion"] == {"version": 1, "metrics": first["metrics"]}
 
 
-@pytest.mark.slow
 def test_a_corpus_that_changed_is_learned_once_though_the_model_goes_on_from_the_champion(
     first, config, toy_rows, tmp_path
 ):

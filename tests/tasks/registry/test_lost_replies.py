@@ -1,4 +1,7 @@
-"""A real MLflow server behind a real proxy that swallows its reply each time a version has been made."""
+"""A real MLflow server behind a real proxy that swallows its reply each time a version has been made.
+
+NIGHTSHIFT_TEST_SCALE=8 makes it eighty registrations.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tasks.registry.versions import Measured, register
 
 pytestmark = pytest.mark.slow
 
-KEYS = [f"k{number}" for number in range(50)]
+KEYS = [f"k{number}" for number in range(10 * int(os.environ.get("NIGHTSHIFT_TEST_SCALE", "1")))]
 CREATE = "/api/2.0/mlflow/model-versions/create"
 # Of a connection, not of the message on it.
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
@@ -121,7 +124,7 @@ def proxy(mlflow_server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Losin
         thread.join()
 
 
-def test_fifty_registrations_whose_replies_are_lost_make_one_version_for_each_key(proxy, identity, model):
+def test_registrations_whose_replies_are_lost_make_one_version_for_each_key(proxy, identity, model):
     measured = Measured(metrics={"bleu": 21.5}, baselines={}, test_split="c0ffee")
     with training_run(identity("run")) as run:
         for key in KEYS:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.ingest.runs import WORDS, fingerprints, quoted_run, runs
+from llm.ingest.word_runs import WORDS, fingerprints, quoted_run, runs
 
 NUMBERS = [f"word{number}" for number in range(40)]
 HAN = "天地玄黃宇宙洪荒日月盈昃辰宿列張寒來暑往秋收冬藏閏餘成歲律呂調陽雲騰致雨露結為霜"
