@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,37 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+class HashedFile:
+    """A file that is written from its beginning, and its SHA-256, taken in a thread meanwhile; for a `with` block."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._hashing: Future[None] | None = None
+
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown()
+        self._file.close()
+
+    def write(self, data: bytes) -> None:
+        """Write `data` behind what is there."""
+        if self._hashing is not None:
+            self._hashing.result()
+        # Hashing more than 2 kB lets other threads run.
+        self._hashing = self._thread.submit(self._digest.update, data)
+        self._file.write(data)
+
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of all that was written."""
+        if self._hashing is not None:
+            self._hashing.result()
+        return self._digest.hexdigest()
 
 
 def canonical_json(value: Any) -> str:

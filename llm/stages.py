@@ -78,7 +78,15 @@ class StageSpec:
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:_KEY_LENGTH]
 
 
-Build = Callable[[Path], Mapping[str, Any]]
+@dataclass(frozen=True)
+class Built:
+    """What a builder reports, with the SHA-256 of files, by name, that it took while it wrote them."""
+
+    facts: Mapping[str, Any]
+    sums: Mapping[str, str]
+
+
+Build = Callable[[Path], Mapping[str, Any] | Built]
 
 
 def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
@@ -114,15 +122,17 @@ def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
         shutil.rmtree(partial)
     partial.mkdir(exist_ok=True)
     started = time.monotonic()
-    facts = dict(build(partial))
+    built = build(partial)
+    if not isinstance(built, Built):
+        built = Built(built, {})
     manifest = {
         "stage": spec.name,
         "key": spec.key,
         "version": spec.version,
         "config": spec.config_values,
         "inputs": spec.input_keys,
-        "facts": facts,
-        "files": file_list(partial),
+        "facts": dict(built.facts),
+        "files": file_list(partial, known=built.sums),
         "seconds": round(time.monotonic() - started, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -132,11 +142,13 @@ def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
     fsync_folder(final.parent)
 
 
-def file_list(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 of every file under `folder` but the manifest, by relative path."""
+def file_list(folder: Path, *, known: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 (`known` by name, or taken) of every file under `folder` but the manifest."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    names = {path.relative_to(folder).as_posix(): path for path in files}
     return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files
+        name: {"bytes": path.stat().st_size, "sha256": (known or {}).get(name) or sha256_of(path)}
+        for name, path in names.items()
     }
 
 

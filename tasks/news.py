@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def _unreachable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.data, DownloadError | RegistryError)
 
 
-@task(
-    name="look for news",
+_asking_the_registry = partial(
+    task,
     tags=["mlflow"],
     retries=2,
     retry_delay_seconds=[2, 10],
@@ -47,6 +47,9 @@ def _unreachable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
+
+
+@_asking_the_registry(name="look for news")
 def ask(recipe: Recipe, corpus: Stage, *, gate: GateConfig) -> Question:
     """Look whether the registry holds the decision on the same question, with the same champion."""
     key = question_key(recipe, corpus.key, gate=gate)
@@ -59,15 +62,7 @@ def ask(recipe: Recipe, corpus: Stage, *, gate: GateConfig) -> Question:
     return Question(key=key, answer=answer, champion=now)
 
 
-@task(
-    name="remember decision",
-    tags=["mlflow"],
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_unreachable,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@_asking_the_registry(name="remember decision")
 def remember(outcome: Outcome, question: Question) -> None:
     """Let the next night that asks the same find this one's answer."""
     remember_answer(outcome.version, question.key, champion=outcome.champion)

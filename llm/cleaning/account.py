@@ -6,11 +6,12 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from llm.cleaning.checks import BAD
 from llm.corpora.base import Dropped, Unreadable
@@ -116,12 +117,44 @@ def quarantine_file(path: Path, *, after: Iterable[Path] = ()) -> Iterator[Calla
         # The lowest level: what a source repeats is dropped in masses.
         packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0)
         # Row by row, the calls would cost more than the compression.
-        with BufferedWriter(cast(RawIOBase, packed), _PACKED_AT_ONCE) as buffer:
+        with BufferedWriter(_Behind(packed), _PACKED_AT_ONCE) as buffer:
 
             def write(row: Row) -> None:
                 buffer.write(dumps(row, option=OPT_APPEND_NEWLINE))
 
             yield write
+
+
+class _Behind(RawIOBase):
+    """Hands what is written on in a thread, while the next is gathered: compressing lets other threads run."""
+
+    def __init__(self, target: gzip.GzipFile) -> None:
+        self._target = target
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[int] | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._wait()
+        whole = bytes(data)
+        self._writing = self._thread.submit(self._target.write, whole)
+        return len(whole)
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                self._wait()
+            finally:
+                self._thread.shutdown()
+                self._target.close()
+                super().close()
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
 
 def read_quarantine(path: Path) -> Iterator[Row]:

@@ -81,7 +81,6 @@ def _repair(records: list[Record], chosen: Mapping[str, Repair], account: Accoun
 def _checked(batches: Iterable[list[Record]], config: CleaningConfig, account: Account) -> Iterator[list[Record]]:
     for batch in batches:
         kept: list[Record] = []
-        # A source nearly always gives the same fields throughout.
         for names, records in groupby(batch, key=_names):
             kept += _passing(list(records), config, account, checks=active_checks(config, names))
         yield kept

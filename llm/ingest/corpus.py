@@ -18,7 +18,7 @@ from llm.ingest.shards import shard_spec, shard_stage
 from llm.ingest.workers import read_parts
 from llm.processes import cores
 from llm.splits import SplitConfig
-from llm.stages import MANIFEST, Stage, StageSpec, run_stage
+from llm.stages import MANIFEST, Built, Stage, StageSpec, run_stage
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def corpus_stage(
         inputs={name: part.key for name, part in specs.items()},
     )
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> Built:
         options: Any = {"fields": fields, "salt": splits.salt, "root": root, "downloads": downloads}
         new = _missing(specs, root)
         log.info("%d of %d parts of the corpus are new or changed", len(new), len(specs))
@@ -87,10 +87,11 @@ def corpus_stage(
                 read_parts(chosen, cleaning, folder=Path(messages), done=done, **options)
         # Those that were not worth a process are read here.
         shards = [shard_stage(specs[name], part, cleaning, name=name, **options) for name, part in parts.items()]
-        facts = {"source": config.source, "origin": corpus.origin(config), "fields": list(fields)}
-        return facts | join_shards(
+        joined = join_shards(
             shards, folder, source=config.source, fields=fields, files=list(specs), cleaning=cleaning, splits=splits
         )
+        facts = {"source": config.source, "origin": corpus.origin(config), "fields": list(fields)}
+        return Built({**facts, **joined.facts}, joined.sums)
 
     return run_stage(spec, build, root=root)
 

@@ -14,6 +14,8 @@ from llm.cleaning.languages import language_of
 from llm.ingest.index import Index
 
 _DRAWN = 400
+# Characters of a text that its language is judged by.
+_JUDGED = 300
 
 
 def drawn_languages(index: Index, kept: NDArray[np.bool_], fields: Sequence[str]) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def drawn_languages(index: Index, kept: NDArray[np.bool_], fields: Sequence[str]
     counts: dict[str, Counter[str]] = {name: Counter() for name in fields}
     for _, texts in index.texts(rows):
         for name, text in zip(fields, texts, strict=True):
-            if sum(map(str.isalpha, text)) >= JUDGED_LETTERS:
-                counts[name][language_of(text)[0]] += 1
+            beginning = text[:_JUDGED]
+            if sum(map(str.isalpha, beginning)) >= JUDGED_LETTERS:
+                counts[name][language_of(beginning)[0]] += 1
     return {"drawn": int(rows.size), "fields": {name: dict(found) for name, found in counts.items()}}

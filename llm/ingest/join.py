@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from itertools import compress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from llm.cleaning.account import quarantine_file, too_much_bad
 from llm.cleaning.config import CleaningConfig
 from llm.corpora.base import LABEL
-from llm.errors import CorpusError, StageError
+from llm.errors import CorpusError
+from llm.files import HashedFile
 from llm.ingest.drawn import drawn_languages
 from llm.ingest.index import Index
 from llm.ingest.selection import REASONS, STEPS, Selection, runs_of_equals, select
 from llm.ingest.shards import QUARANTINE, joined_signatures
 from llm.splits import SPLITS, SplitConfig
-from llm.stages import Stage
+from llm.stages import Built, Stage
 
 # Files or labels that an error lists by name.
 _NAMED = 3
+_NAMES = list(STEPS)
 
 
 def join_shards(
@@ -37,7 +39,7 @@ def join_shards(
     files: Sequence[str],
     cleaning: CleaningConfig,
     splits: SplitConfig,
-) -> dict[str, Any]:
+) -> Built:
     """Choose among the records of all shards, write the splits and the quarantine; returns the facts.
 
     Raises CorpusError when too much is bad, or when the corpus, a split or a class is empty; `files` are named in it.
@@ -47,14 +49,15 @@ def join_shards(
     with joined_signatures(shards, folder) as signatures:
         index = Index(shards)
         selection = select(index, cleaning, splits, signatures=signatures)
-    _write(shards, index, selection, folder)
+    sums = _write(shards, index, selection, folder)
     account["kept"] = int(selection.kept.sum())
     account["dropped"] |= {name: int((selection.step == number).sum()) for number, name in enumerate(STEPS)}
     sizes = _sizes(index, selection)
     _check_splits(account, sizes, source=source)
     _check_classes(sizes, index.labels, cleaning, source=source)
     texts = [name for name in fields if name != LABEL]
-    return {**account, "splits": sizes, "languages": drawn_languages(index, selection.kept, texts)}
+    languages = drawn_languages(index, selection.kept, texts)
+    return Built({**account, "splits": sizes, "languages": languages}, sums)
 
 
 def _total(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -71,30 +74,34 @@ def _total(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _write(shards: Sequence[Stage], index: Index, selection: Selection, folder: Path) -> None:
+def _write(shards: Sequence[Stage], index: Index, selection: Selection, folder: Path) -> dict[str, str]:
+    """Write the splits and the quarantine; returns the SHA-256 of the splits by name of their file."""
     with ExitStack() as stack:
-        files = [stack.enter_context((folder / f"{split}.jsonl").open("wb")) for split in SPLITS]
+        files = [stack.enter_context(HashedFile(folder / f"{split}.jsonl")) for split in SPLITS]
         earlier = [shard.path / QUARANTINE for shard in shards]
         quarantine = stack.enter_context(quarantine_file(folder / QUARANTINE, after=earlier))
-        start = 0
-        for lines in index.lines():
-            rows = slice(start, start + len(lines))
+        for rows, data, bounds in index.rows():
             split = np.where(selection.step[rows] < 0, selection.split[rows], -1)
-            for number, file in enumerate(files):
-                file.write(b"".join(compress(lines, (split == number).tolist())))
-            for row in np.flatnonzero(split < 0).tolist():
-                quarantine(_dropped(lines[row], start + row, index, selection))
-            start += len(lines)
-    if start != len(index):
-        raise StageError(
-            f"the shards of the corpus hold {start:,} rows, but numbers of {len(index):,}",
-            remedy=f"delete {shards[0].path.parent} and run again: it will be built anew",
-        )
+            view = memoryview(data)
+            pieces: list[list[memoryview]] = [[] for _ in SPLITS]
+            # Rows of the same split that follow each other are copied together.
+            begins = np.flatnonzero(np.append(True, split[1:] != split[:-1])).tolist()
+            for begin, end in pairwise([*begins, len(split)]):
+                number = int(split[begin])
+                if number >= 0:
+                    pieces[number].append(view[bounds[begin] : bounds[end]])
+                    continue
+                for row in range(begin, end):
+                    line = data[bounds[row] : bounds[row + 1]]
+                    quarantine(_dropped(line, rows.start + row, index, selection))
+            for file, parts in zip(files, pieces, strict=True):
+                file.write(b"".join(parts))
+        return {f"{split}.jsonl": file.sha256() for split, file in zip(SPLITS, files, strict=True)}
 
 
 def _dropped(line: bytes, row: int, index: Index, selection: Selection) -> dict[str, Any]:
     """What the quarantine says of a record that is only wrong among others."""
-    name, other = list(STEPS)[selection.step[row]], int(selection.other[row])
+    name, other = _NAMES[selection.step[row]], int(selection.other[row])
     origin, position = index.place_of(row)
     fields = orjson.loads(line)
     del fields["group"]

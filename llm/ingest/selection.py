@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llm.cleaning.config import CleaningConfig
 from llm.errors import CorpusError
+from llm.ingest.contamination import is_among
 from llm.ingest.index import Index
 from llm.ingest.overlaps import find_overlaps
 from llm.ingest.word_runs import WORDS
@@ -69,19 +70,19 @@ def select(
     )
     for step in STEPS.values():
         step(index, cleaning, selection)
-    _check_apart(index.column("text"), selection)
+    _check_apart(index, selection)
     return selection
 
 
-def _check_apart(texts: NDArray[np.uint64], selection: Selection) -> None:
+def _check_apart(index: Index, selection: Selection) -> None:
     """Refuse what must never be, whatever the steps did: a text of training that is held out too."""
-    shared = 0
-    for rows, _ in runs_of_equals(texts, of=selection.kept):
-        train = selection.split[rows] == SPLITS.index("train")
-        shared += np.intersect1d(texts[rows[train]], texts[rows[~train]]).size
+    train = selection.kept & (selection.split == SPLITS.index("train"))
+    held_out = selection.kept & ~train
+    known = np.unique(np.concatenate([values[held_out[rows]] for rows, values in index.parts("text")]))
+    shared = sum(int(is_among(values[train[rows]], known).sum()) for rows, values in index.parts("text"))
     if shared:
         raise CorpusError(
-            f"train rows in test: {shared:,} texts of training remain in a held-out split after all steps",
+            f"train rows in test: {shared:,} records of training have a held-out text after all steps",
             remedy="this is a mistake of Nightshift; report it with the options under corpus and cleaning",
         )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from llm.cleaning.account import Account, quarantine_file
 from llm.cleaning.config import CleaningConfig
@@ -22,14 +21,14 @@ from llm.corpora import CORPORA, CorpusConfig
 from llm.corpora.base import Checksum, Record, Step, Unreadable
 from llm.corpora.local_files import LocalFiles
 from llm.ingest.contamination import KeptOut, kept_out_texts
-from llm.ingest.index import ROWS, IndexWriter
+from llm.ingest.index import ShardWriter
 from llm.near_duplicates import PERMUTATIONS, SignatureFile, Signatures, signatures
 from llm.progress import track
 from llm.stages import Stage, StageSpec, run_stage
 
 QUARANTINE = "quarantine.jsonl.gz"
 _SIGNATURES = "signatures.u16"
-_STAGE_VERSION = 2
+_STAGE_VERSION = 3
 # Options that only the selection over all shards reads.
 _LATER = {"maximum_bad_share", "maximum_conflicting_share", "maximum_records", "leaks", "near_duplicates", "overlaps"}
 
@@ -109,24 +108,17 @@ def _build(
         chosen = items if corpus.fields(config) == tuple(fields) else _only(tuple(fields), items)
         kept = clean(chosen, cleaning, steps=steps, account=account)
         fingerprinted = cleaning.overlaps == "remove"
-        with IndexWriter(folder, fields=fields, salt=salt, fingerprinted=fingerprinted) as index:
+        with ShardWriter(folder, fields=fields, salt=salt, fingerprinted=fingerprinted) as index:
             _write_rows(kept, folder, index, signed=cleaning.near_duplicates is not None)
             index.save()
     return {**account.facts, "labels": list(index.labels), "origins": list(index.origins)}
 
 
-def _write_rows(batches: Iterable[list[Record]], folder: Path, index: IndexWriter, *, signed: bool) -> None:
+def _write_rows(batches: Iterable[list[Record]], folder: Path, index: ShardWriter, *, signed: bool) -> None:
     with ExitStack() as stack:
-        rows = stack.enter_context((folder / ROWS).open("wb"))
         signature_file = stack.enter_context((folder / _SIGNATURES).open("wb")) if signed else None
         for batch in batches:
             index.add(batch)
-            rows.write(
-                b"".join(
-                    orjson.dumps({"group": record.group, **record.fields}, option=orjson.OPT_APPEND_NEWLINE)
-                    for record in batch
-                )
-            )
             if signature_file is not None:
                 signature_file.write(signatures(["\n".join(record.texts) for record in batch]).data)
 

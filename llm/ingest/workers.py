@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -26,6 +27,10 @@ from llm.progress import following
 # A day, which no share of a night's new files should take.
 _LONGEST_S = 86_400.0
 _ERROR = "error.json"
+# There is a process a core; the threads that NumPy's libraries start would wait busily for work that never comes.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Objects between two collections: records come and go in batches, and hold each other in no cycles.
+_COLLECTED_AFTER = 100_000
 
 
 def read_parts(
@@ -70,7 +75,7 @@ def read_parts(
 
 
 def _run(job: Path) -> tuple[int, str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), **_ONE_THREAD}
     # In the folder of the parent: paths of files are relative to it.
     command = [sys.executable, "-m", "llm.ingest.workers", str(job.resolve())]
     return run_child(command, environment=environment, folder=Path.cwd(), longest=_LONGEST_S)
@@ -99,6 +104,7 @@ def work(job: Path) -> None:
 
 def main() -> None:
     """The child process."""
+    gc.set_threshold(_COLLECTED_AFTER)
     parser = argparse.ArgumentParser(prog="python -m llm.ingest.workers", description=__doc__)
     parser.add_argument("job", type=Path, help="folder with job.json")
     work(parser.parse_args().job)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from llm.errors import StageError
-from llm.stages import StageSpec, open_stage, run_stage, verify_stage
+from llm.files import HashedFile, sha256_of
+from llm.stages import Built, StageSpec, open_stage, run_stage, verify_stage
 
 
 def spec(**changes: object) -> StageSpec:
@@ -112,3 +113,25 @@ def test_a_manifest_that_is_not_json_is_named(tmp_path: Path) -> None:
     (stage.path / "manifest.json").write_text(json.dumps(stage.manifest)[:-5])
     with pytest.raises(StageError, match=r"manifest\.json"):
         run_stage(spec(), write_number, root=tmp_path)
+
+
+def test_a_hashed_file_holds_what_was_written_and_knows_its_sum(tmp_path: Path) -> None:
+    pieces = [bytes([number]) * 5000 for number in range(20)]
+    with HashedFile(tmp_path / "file") as file:
+        for piece in pieces:
+            file.write(piece)
+        digest = file.sha256()
+    assert (tmp_path / "file").read_bytes() == b"".join(pieces)
+    assert digest == sha256_of(tmp_path / "file")
+
+
+def test_sums_that_a_builder_took_are_those_of_the_manifest(tmp_path: Path) -> None:
+    def build(folder: Path) -> Built:
+        (folder / "known").write_text("a", encoding="utf-8")
+        (folder / "other").write_text("b", encoding="utf-8")
+        return Built({"rows": 1}, {"known": "taken before"})
+
+    stage = run_stage(StageSpec(name="s", version=1, config={}, inputs={}), build, root=tmp_path)
+    assert stage.facts == {"rows": 1}
+    assert stage.manifest["files"]["known"]["sha256"] == "taken before"
+    assert stage.manifest["files"]["other"]["sha256"] == sha256_of(stage.path / "other")

@@ -19,7 +19,7 @@ from llm.ingest.corpus import _shares, corpus_stage
 from llm.ingest.shards import QUARANTINE
 from llm.pieces import pieces_of
 from llm.splits import SPLITS, SplitConfig, split_of
-from llm.stages import Stage
+from llm.stages import Stage, verify_stage
 
 HALVES = SplitConfig(validation=0.3, test=0.3)
 
@@ -71,6 +71,12 @@ def test_the_facts_say_where_from_and_how_much(tmp_path: Path) -> None:
     assert sum(size["bytes"] for size in splits.values()) == sum(len(f"Grüße {i}") + 2 for i in range(100))
     assert sum(size["groups"] for size in splits.values()) == 20
     assert sum(size["labels"]["t0"] for size in splits.values() if "t0" in size["labels"]) == 50
+
+
+def test_the_sums_that_were_taken_while_the_splits_were_written_are_those_of_the_files(tmp_path: Path) -> None:
+    stage = ingest(topics(tmp_path, [row(i) for i in range(100)]), tmp_path)
+    assert set(stage.manifest["files"]) >= {f"{split}.jsonl" for split in SPLITS}
+    verify_stage(stage)
 
 
 def test_only_the_fields_that_the_family_needs_are_kept(tmp_path: Path) -> None:
@@ -321,7 +327,9 @@ def test_a_corpus_whose_training_texts_are_held_out_too_is_refused_whatever_the_
     config = topics(tmp_path, rows)
     ingest(config, tmp_path / "removed")
     monkeypatch.setattr("llm.ingest.selection.STEPS", {})
-    with pytest.raises(CorpusError, match=r"train rows in test: \d+ texts of training remain in a held-out split"):
+    with pytest.raises(
+        CorpusError, match=r"train rows in test: \d+ records of training have a held-out text after all"
+    ):
         ingest(config, tmp_path / "refused")
 
 
