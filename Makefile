@@ -7,20 +7,12 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Without --no-compile, pip compiles every module of every package on one core, which takes longer than all the rest;
+# Python compiles what is imported when it is imported.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+INSTALL := $(PIP_INSTALL) --no-compile -e .
 # Two workers for two cores. loadscope keeps a module on one worker, so that its fixtures are built once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --durations 10
-
-# pip learned --group in 25.1; the pip of a fresh venv is older. This prints one group of pyproject.toml.
-define GROUP
-import sys, tomllib
-groups = tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]
-def expand(name):
-    for entry in groups[name]:
-        yield from expand(entry["include-group"]) if isinstance(entry, dict) else [entry]
-print(*expand(sys.argv[1]), sep="\n")
-endef
-export GROUP
 
 .PHONY: run up test test-slow lint bench help clean
 
@@ -34,7 +26,7 @@ test: lint ## lint, types, and every test that takes seconds
 	@$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes: servers, downloads, the whole pipeline
-	@$(BIN)/python -m pytest -m slow --durations 10
+	@$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff check
@@ -50,21 +42,21 @@ help: ## this list
 clean: ## remove the virtual environment and tool caches; trained models stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
+# The pip of a new venv can be years old: it takes twice the time, and before 25.1 it does not know --group.
 $(VENV)/.created:
 	@.ci/step "creating the virtual environment" $(VENV)/create.log $(PYTHON) -m venv $(VENV)
+	@.ci/step "bringing pip up to date" $(VENV)/pip.log $(PIP_INSTALL) --upgrade pip
 	@touch $@
 
 # The stamps make a second call free; a changed requirement or pin installs again.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
-	@.ci/step "installing nightshift and what it needs" $(VENV)/install.log $(PIP_INSTALL) -e .
+	@.ci/step "installing nightshift and what it needs" $(VENV)/install.log $(INSTALL)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/python -c "$$GROUP" dev > $(VENV)/dev-requirements.txt
-	@.ci/step "installing the tools for tests" $(VENV)/install-dev.log $(PIP_INSTALL) -r $(VENV)/dev-requirements.txt
-	@touch $@
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.created
+	@.ci/step "installing nightshift and the tools for tests" $(VENV)/install-dev.log $(INSTALL) --group dev
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	@$(BIN)/python -c "$$GROUP" bench > $(VENV)/bench-requirements.txt
-	@.ci/step "installing what the benchmarks race against" $(VENV)/install-bench.log $(PIP_INSTALL) -r $(VENV)/bench-requirements.txt
+	@.ci/step "installing what the benchmarks race against" $(VENV)/install-bench.log $(INSTALL) --group bench
 	@touch $@

@@ -18,7 +18,7 @@ from llm.training.stage import training_spec
 from tasks.registry.connection import client
 from tasks.registry.versions import champion, find_version
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "at_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server", "at_home")]
 
 
 def config_of(recipe, **changes) -> RetrainConfig:
