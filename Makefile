@@ -42,18 +42,21 @@ help: ## this list
 clean: ## remove the virtual environment and tool caches; trained models stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
-# The pip of a new venv can be years old: it takes twice the time, and before 25.1 it does not know --group.
 $(VENV)/.created:
 	@.ci/step "creating the virtual environment" $(VENV)/create.log $(PYTHON) -m venv $(VENV)
-	@.ci/step "bringing pip up to date" $(VENV)/pip.log $(PIP_INSTALL) --upgrade pip
 	@touch $@
 
 # The stamps make a second call free; a changed requirement or pin installs again.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
+# The pip of a new venv can be years old: it takes twice the time, and before 25.1 it does not know --group.
+$(VENV)/.pip: constraints.txt | $(VENV)/.created
+	@.ci/step "bringing pip up to date" $(VENV)/pip.log $(PIP_INSTALL) --upgrade pip
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.pip
 	@.ci/step "installing nightshift and what it needs" $(VENV)/install.log $(INSTALL)
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.created
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.pip
 	@.ci/step "installing nightshift and the tools for tests" $(VENV)/install-dev.log $(INSTALL) --group dev
 	@touch $(VENV)/.installed $@
 

@@ -15,7 +15,7 @@ from tasks.data import ingest, tokenize, train_tokenizer
 from tasks.evaluate import evaluate, score_baselines, score_champion
 from tasks.news import Question, answered, ask, remember
 from tasks.outcome import Outcome, nothing_new
-from tasks.promotion import judge, register_challenger, settle
+from tasks.promotion import judge, register_challenger, settle, write_comparison
 from tasks.provenance import flow_run_url, training_identity
 from tasks.quiet_story import QuietStory
 from tasks.registry.connection import tracking_uri
@@ -108,6 +108,7 @@ def contest(
         score=score,
     )
     version = settle(challenger, rival, decision, run, level=config.gate.promotion.level)
+    write_comparison(recipe, run, decision, corpus=corpus, champion=score, challenger=(challenger.version, evaluation))
     return Outcome(
         version=version,
         decision=version.decision,

@@ -19,6 +19,7 @@ from llm.stages import Stage
 from llm.statistics.verdict import decide as compare
 from llm.tokens import rows_of
 from llm.training.stage import MODEL_FOLDER, PREDICTIONS_FILE
+from tasks.comparison_page import PAGE, render_comparison
 from tasks.figures import figures
 from tasks.gate import ChampionScore, Decision, GateConfig, decide
 from tasks.lineage import lineage
@@ -119,6 +120,35 @@ def judge(
     return decision
 
 
+@task(name="write comparison", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+def write_comparison(
+    recipe: Recipe,
+    run: TrainingRun,
+    decision: Decision,
+    *,
+    corpus: Stage,
+    champion: ChampionScore | None,
+    challenger: tuple[int, Stage],
+) -> None:
+    """Keep the comparison with the champion as figures and as a page in the MLflow run, where there was one.
+
+    `challenger`: its version and its evaluation.
+    """
+    verdict = decision.verdict
+    if verdict is None or champion is None or champion.evaluation is None:
+        return
+    html = render_comparison(
+        load_family(recipe.family),
+        decision,
+        verdict,
+        corpus=corpus,
+        champion=(champion.version, champion.evaluation),
+        challenger=challenger,
+    )
+    run.log_json("verdict.json", verdict.facts())
+    run.log_page(PAGE, html)
+
+
 @task(name="promote or refuse", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
 def settle(
     challenger: Version, champion: Version | None, decision: Decision, run: TrainingRun, *, level: float
@@ -138,8 +168,6 @@ def settle(
         )
     else:
         version = leave(challenger, decision=decision.outcome, reasons=decision.reasons, description=description)
-    if decision.verdict is not None:
-        run.log_json("verdict.json", decision.verdict.facts())
     run.note(f"{challenger.family} version {challenger.version}, {story}")
     get_run_logger().info("%s version %d %s", version.family, version.version, decision.outcome)
     return version

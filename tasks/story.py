@@ -12,6 +12,7 @@ from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
 from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
+from tasks.comparison_page import PAGE
 from tasks.comparison_story import comparison_lines
 from tasks.figures import sparkline
 from tasks.markdown import cell, plain, table
@@ -150,6 +151,8 @@ class Story:
             yield f"- MLflow run, with the curves: [{version.run_id}]({self.run_url})"
         else:
             yield f"- MLflow run `{version.run_id}` at `{self.tracking_uri}` (`nightshift up` shows the pages)"
+        if self.outcome.verdict is not None:
+            yield f"- The comparison row by row: `{PAGE}` among the MLflow run's artifacts"
         if self.flow_run_url:
             yield f"- Prefect flow run: [{self.flow_run_url}]({self.flow_run_url})"
         yield f"- Model: `{version.uri}`, training key `{version.training_key}`"

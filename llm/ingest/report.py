@@ -1,11 +1,7 @@
-"""One page about a corpus that people look at: where records went, how long they are, and what is new since before.
-
-The page holds everything it needs: no script, no font, no picture from elsewhere.
-"""
+"""One page about a corpus that people look at: where records went, how long they are, and what is new since before."""
 
 from __future__ import annotations
 
-import html
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +11,7 @@ from typing import Any
 from llm.cleaning.account import read_quarantine
 from llm.files import read_json
 from llm.ingest.shards import QUARANTINE
+from llm.markup import bar, escaped, page, table
 from llm.splits import SPLITS
 from llm.stages import MANIFEST, Stage, open_stage
 
@@ -24,22 +21,6 @@ _SHOWN = 160
 _LOOKED_AT = 100_000
 # A share of labels or lengths that moved by more than this is set in bold.
 _NOTABLE = 0.05
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #1b1f24; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; }
-td, th { padding: .2rem .6rem; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #c8ced6; font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
-td.bar { width: 40%; } .fill { background: #4c78a8; height: .8rem; } .drop { background: #d2691e; }
-code { background: #f2f4f7; padding: 0 .2rem; word-break: break-word; } .quiet { color: #66707c; }
-"""
-
-
-class _Markup(str):
-    """HTML that is made here; every other string is text, and is escaped."""
-
-    __slots__ = ()
 
 
 def previous_corpus(stage: Stage) -> Stage | None:
@@ -58,37 +39,36 @@ def render_report(stage: Stage, before: Stage | None) -> str:
     """The page of a corpus stage, with its drift since `before`."""
     facts = stage.facts
     parts = [
-        f"<h1>Corpus {_text(facts['source'])}</h1>",
-        f"<p class=quiet>stage <code>{stage.key}</code>, made {_text(stage.manifest['finished'])}, "
-        f"terms: {_text(facts['origin'].get('terms', 'not stated'))}</p>",
+        f"<h1>Corpus {escaped(facts['source'])}</h1>",
+        f"<p class=quiet>stage <code>{stage.key}</code>, made {escaped(stage.manifest['finished'])}, "
+        f"terms: {escaped(facts['origin'].get('terms', 'not stated'))}</p>",
         "<h2>From what was read to what is kept</h2>",
-        _table(("step", "records#", "share#", ""), _funnel(facts)),
+        table(("step", "records#", "share#", ""), _funnel(facts)),
         "<h2>Repaired and kept</h2>",
-        _table(("repair", "records#"), [(name, f"{count:,}") for name, count in facts["repaired"].items()]),
+        table(("repair", "records#"), [(name, f"{count:,}") for name, count in facts["repaired"].items()]),
         "<h2>Splits</h2>",
-        _table(("split", "records#", "groups#", "bytes#"), _splits(facts)),
+        table(("split", "records#", "groups#", "bytes#"), _splits(facts)),
         "<h2>Lengths of records, in bytes</h2>",
-        _table(("bytes", "records#", ""), _lengths(facts)),
+        table(("bytes", "records#", ""), _lengths(facts)),
         *_labels(facts),
         "<h2>Languages</h2>",
         f"<p class=quiet>of {facts['languages']['drawn']:,} records that were drawn; short texts are not judged</p>",
-        _table(("field", "language", "texts#", ""), _languages(facts)),
+        table(("field", "language", "texts#", ""), _languages(facts)),
         "<h2>What was dropped, by example</h2>",
-        _table(("step", "where", "reason", "text"), _examples(stage)),
+        table(("step", "where", "reason", "text"), _examples(stage)),
         "<h2>Drift since the corpus before</h2>",
         *_drift(facts, before),
     ]
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Corpus {_text(facts['source'])}</title>"
-    return f"{head}<style>{_STYLE}</style>" + "\n".join(parts) + "</html>\n"
+    return page(f"Corpus {facts['source']}", parts)
 
 
 def _funnel(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     read = facts["read"]
-    yield "read", f"{read:,}", "", _bar(1.0)
+    yield "read", f"{read:,}", "", bar(1.0)
     for name, count in facts["dropped"].items():
         if count:
-            yield f"dropped: {name}", f"{count:,}", f"{count / read:.2%}", _bar(count / read, kind="fill drop")
-    yield "kept", f"{facts['kept']:,}", f"{facts['kept'] / read:.2%}", _bar(facts["kept"] / read)
+            yield f"dropped: {name}", f"{count:,}", f"{count / read:.2%}", bar(count / read, kind="fill drop")
+    yield "kept", f"{facts['kept']:,}", f"{facts['kept'] / read:.2%}", bar(facts["kept"] / read)
 
 
 def _splits(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -107,7 +87,7 @@ def _lengths(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     counts = _all_lengths(facts)
     for power, count in enumerate(counts):
         low, high = 1 << power, (2 << power) - 1
-        yield f"{low:,}" if low == high else f"{low:,} to {high:,}", f"{count:,}", _bar(count / max(counts))
+        yield f"{low:,}" if low == high else f"{low:,} to {high:,}", f"{count:,}", bar(count / max(counts))
 
 
 def _all_labels(facts: Mapping[str, Any]) -> dict[str, int]:
@@ -122,15 +102,15 @@ def _labels(facts: Mapping[str, Any]) -> Iterator[str]:
     labels = _all_labels(facts)
     if labels:
         most = max(labels.values())
-        rows = [(label, f"{count:,}", _bar(count / most)) for label, count in labels.items()]
+        rows = [(label, f"{count:,}", bar(count / most)) for label, count in labels.items()]
         yield "<h2>Labels</h2>"
-        yield _table(("label", "records#", ""), rows)
+        yield table(("label", "records#", ""), rows)
 
 
 def _languages(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for field, counts in facts["languages"]["fields"].items():
         for language, share in sorted(_shares(counts).items(), key=lambda found: (-found[1], found[0])):
-            yield field, language, f"{counts[language]:,}", _bar(share)
+            yield field, language, f"{counts[language]:,}", bar(share)
 
 
 def _examples(stage: Stage) -> Iterator[tuple[str, ...]]:
@@ -151,7 +131,7 @@ def _drift(facts: Mapping[str, Any], before: Stage | None) -> Iterator[str]:
         yield "<p>There is no earlier corpus with these options.</p>"
         return
     old = before.facts
-    yield f"<p class=quiet>before: <code>{before.key}</code>, made {_text(before.manifest['finished'])}</p>"
+    yield f"<p class=quiet>before: <code>{before.key}</code>, made {escaped(before.manifest['finished'])}</p>"
     rows = [
         ("records read", f"{old['read']:,}", f"{facts['read']:,}", f"{facts['read'] - old['read']:+,}"),
         ("records kept", f"{old['kept']:,}", f"{facts['kept']:,}", f"{facts['kept'] - old['kept']:+,}"),
@@ -159,7 +139,7 @@ def _drift(facts: Mapping[str, Any], before: Stage | None) -> Iterator[str]:
         *_moved("label", _shares(_all_labels(old)), _shares(_all_labels(facts))),
         *_moved("language", _shares_of_languages(old), _shares_of_languages(facts)),
     ]
-    yield _table(("", "before#", "now#", "change#"), rows)
+    yield table(("", "before#", "now#", "change#"), rows)
 
 
 def _moved(kind: str, old: Mapping[str, float], new: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
@@ -189,25 +169,3 @@ def _shares_of_languages(facts: Mapping[str, Any]) -> dict[str, float]:
 
 def _shares_of_list(counts: Sequence[int]) -> dict[str, float]:
     return _shares({f"from {1 << power:,} bytes": count for power, count in enumerate(counts)})
-
-
-def _bar(share: float, *, kind: str = "fill") -> str:
-    return _Markup(f"<div class='{kind}' style='width:{100 * share:.1f}%'></div>")
-
-
-def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> str:
-    """A column whose head ends in # holds figures."""
-    kinds = [" class=n" if name.endswith("#") else "" for name in head]
-    names = "".join(f"<th{kind}>{_text(name.rstrip('#'))}</th>" for name, kind in zip(head, kinds, strict=True))
-    lines = [f"<table><tr>{names}</tr>"]
-    for row in rows:
-        cells = [
-            f"<td class=bar>{cell}</td>" if isinstance(cell, _Markup) else f"<td{kind}>{_text(cell)}</td>"
-            for cell, kind in zip(row, kinds, strict=True)
-        ]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return "\n".join(lines) + "</table>" if len(lines) > 1 else "<p>none</p>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

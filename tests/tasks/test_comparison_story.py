@@ -4,41 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import safetensors.numpy
+from compared import FAMILY, RIGHT, compared
 
-from llm.families import load_family
-from llm.files import write_jsonl
-from llm.stages import Stage
-from llm.statistics.measures import bleu_columns
-from llm.statistics.verdict import PromotionPolicy, decide
 from tasks.comparison_story import comparison_lines
-
-ROWS = [{"source": f"Open door {n}", "target": f"Tür {n} bitte jetzt öffnen"} for n in range(40)]
-RIGHT = [row["target"] for row in ROWS]
-
-
-def stage(folder: Path, name: str) -> Stage:
-    (folder / name).mkdir()
-    return Stage(name=name, key=name, path=folder / name, manifest={}, reused=True)
-
-
-def evaluation(folder: Path, name: str, answers: list[str]) -> Stage:
-    found = stage(folder, name)
-    write_jsonl(found.path / "answers.jsonl", ({"answer": answer} for answer in answers))
-    safetensors.numpy.save_file({"columns": bleu_columns(answers, RIGHT)}, found.path / "columns.safetensors")
-    return found
 
 
 def page(folder: Path, champion: list[str], challenger: list[str]) -> list[str]:
-    family = load_family("translation")
-    corpus = stage(folder, "corpus")
-    write_jsonl(corpus.path / "test.jsonl", ({"group": "g", **row} for row in ROWS))
-    both = [evaluation(folder, name, answers) for name, answers in (("old", champion), ("new", challenger))]
-    slices = {"half": np.arange(40) < 35}
-    columns = [bleu_columns(answers, RIGHT) for answers in (champion, challenger)]
-    verdict = decide(family.metric, *columns, slices=slices, policy=PromotionPolicy(), newer_data=False)
-    return list(comparison_lines(family, verdict, corpus=corpus, champion=both[0], challenger=both[1], version=3))
+    found = compared(folder, champion, challenger)
+    stages = {"corpus": found.corpus, "champion": found.champion, "challenger": found.challenger}
+    return list(comparison_lines(FAMILY, found.verdict, **stages, version=3))
 
 
 def test_slices_stand_below_the_whole_and_the_rows_that_moved_most_follow(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import Page
 
 from llm.cleaning.config import CleaningConfig
 from llm.corpora.local_files import LocalFilesConfig
@@ -30,34 +30,6 @@ def ingest(folder: Path, rows: list[dict[str, object]], **cleaning: object) -> S
 
 def rows(count: int) -> list[dict[str, object]]:
     return [{"body": f"Body {number}", "topic": ("x", EVIL)[number % 2]} for number in range(count)]
-
-
-class Page(HTMLParser):
-    """Collects the cells of all tables, and every tag and attribute that there is."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.rows: list[list[str]] = []
-        self._in_cell = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-        if tag == "tr":
-            self.rows.append([])
-        if tag == "td":
-            self.rows[-1].append("")
-        self._in_cell = tag == "td"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_cell = self._in_cell and tag != "td"
-
-    def handle_data(self, data: str) -> None:
-        if self._in_cell:
-            self.rows[-1][-1] += data
 
 
 @pytest.fixture
