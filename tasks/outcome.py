@@ -79,7 +79,7 @@ def nothing_new(version: Version, *, champion: ChampionScore | None = None) -> O
     """`version` came of the same corpus and options and was decided; `champion` is the one in force where it is not."""
     reason = f"version {version.version} was made from the same corpus with the same options; {_how_decided(version)}"
     if champion is not None:
-        reason += f", and version {champion.version} is still champion"
+        reason += f", and version {champion.version} is champion"
     return Outcome(version=version, decision=NOTHING_NEW, reasons=(reason,), champion_before=champion)
 
 

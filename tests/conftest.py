@@ -100,3 +100,16 @@ def toy_training(toy_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -
     return training_stage(
         toy_recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=lambda step, values: None
     )
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty registry's database: migrating takes seconds, copying nothing."""
+    from tasks.registry.connection import client
+
+    folder = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        client()
+    return folder / "mlflow" / "mlflow.db"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,14 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Path]:
     """Nightshift's home, shared by the tests of a module: they are one story."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         settle_in(folder, patch)
+        database = folder / "mlflow" / "mlflow.db"
+        database.parent.mkdir()
+        shutil.copy(migrated_database, database)
         yield folder
 
 

@@ -1,4 +1,4 @@
-"""A real MLflow on SQLite for each test: the database is migrated once a session and copied."""
+"""A real MLflow on SQLite for each test."""
 
 from __future__ import annotations
 
@@ -9,19 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.connection import client
 from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import DatasetRecord, TrainingIdentity
-
-
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIGHTSHIFT_HOME", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        client()
-    return folder / "mlflow" / "mlflow.db"
 
 
 @pytest.fixture

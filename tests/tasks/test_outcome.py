@@ -20,7 +20,7 @@ RIVAL = ChampionScore(version=1, metrics={"bleu": 22.0})
         (
             version_of("refused", aliases=("challenger",)),
             RIVAL,
-            "it was refused on 2026-05-01 at 02:41 UTC, and version 1 is still champion",
+            "it was refused on 2026-05-01 at 02:41 UTC, and version 1 is champion",
         ),
         (version_of("refused", aliases=("challenger",)), None, "it was refused on 2026-05-01 at 02:41 UTC"),
         (
