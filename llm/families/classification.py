@@ -32,7 +32,7 @@ from llm.model.transfer import load_encoder
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
-from llm.slicing import by_length, by_value
+from llm.slicing import by_value, of_every_kind
 from llm.statistics.measures import Accuracy, Measure
 from llm.subwords import crop_words, undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer
@@ -209,9 +209,9 @@ class Classification:
         return Evaluation(metrics=metrics, details={}, answers=answers, columns=columns)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
-        """By label, and by length."""
+        """By label, and what every family looks at."""
         labels = [row["label"] for row in rows]
-        return by_value("label", labels) | by_length([row["text"] for row in rows])
+        return by_value("label", labels) | of_every_kind(rows, [row["text"] for row in rows])
 
 
 def _presets() -> dict[str, Recipe]:

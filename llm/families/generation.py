@@ -26,7 +26,7 @@ from llm.model.loss import projected_cross_entropy
 from llm.predictor import Predictor
 from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
-from llm.slicing import by_length
+from llm.slicing import of_every_kind
 from llm.statistics.measures import BitsPerByte, Measure
 from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
@@ -144,8 +144,8 @@ class Generation:
         return Evaluation(metrics=metrics, details={}, answers=[], columns=np.stack([nats, sizes], axis=1))
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
-        """By length."""
-        return by_length([row["text"] for row in rows])
+        """What every family looks at."""
+        return of_every_kind(rows, [row["text"] for row in rows])
 
 
 @torch.inference_mode()

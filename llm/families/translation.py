@@ -26,7 +26,7 @@ from llm.model.loss import projected_cross_entropy
 from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.recipe import EvaluationConfig, Recipe, smaller
-from llm.slicing import by_length
+from llm.slicing import of_every_kind
 from llm.statistics.measures import CorpusBleu, Measure, bleu_columns
 from llm.subwords import undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer
@@ -149,9 +149,10 @@ class Translation:
         return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers, columns=columns)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
-        """By length of the source, and whether it holds placeholders."""
+        """Whether the source holds placeholders, and what every family looks at, of the source."""
         sources = [row["source"] for row in rows]
-        return by_length(sources) | {"placeholders": np.array([bool(names_in(text)) for text in sources], dtype=bool)}
+        held = np.array([bool(names_in(text)) for text in sources], dtype=bool)
+        return {"placeholders": held} | of_every_kind(rows, sources)
 
 
 def _presets() -> dict[str, Recipe]:
