@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from deployments.automations import WEBHOOK_VARIABLE, apply_automations, webhook_address
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.processes import ChildProcess, ServerError, tail, terminable
 from llm.files import write_json
@@ -61,11 +62,12 @@ def keep_up(ports: Ports, *, say: Say) -> None:
     with _only_one(), terminable():
         check_port(ports.prefect, option="--prefect-port")
         check_port(ports.mlflow, option="--mlflow-port")
+        webhook = webhook_address()
         environment = server_environment(os.environ, ports)
         children: list[ChildProcess] = []
         servers_file = home() / SERVERS_FILE
         try:
-            _start_all(children, ports, environment)
+            _start_all(children, ports, environment, webhook=webhook)
             write_json(servers_file, {"prefect": ports.prefect_url, "mlflow": ports.mlflow_url, "pid": os.getpid()})
             say(f"Prefect  {ports.prefect_url}")
             say(f"MLflow   {ports.mlflow_url}")
@@ -80,7 +82,7 @@ def keep_up(ports: Ports, *, say: Say) -> None:
 def server_environment(base: Mapping[str, str], ports: Ports) -> dict[str, str]:
     """The environment of the three processes, and of the flow runs that the worker starts."""
     return {
-        **base,
+        **{name: value for name, value in base.items() if name != WEBHOOK_VARIABLE},  # a secret that no run needs
         API_VARIABLE: f"{ports.prefect_url}/api",
         # Without it the page in the browser asks port 4200, whatever the server's own port is.
         "PREFECT_SERVER_UI_API_URL": f"{ports.prefect_url}/api",
@@ -214,7 +216,9 @@ def _free_port() -> int:
         return port
 
 
-def _start_all(children: list[ChildProcess], ports: Ports, environment: Mapping[str, str]) -> None:
+def _start_all(
+    children: list[ChildProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
+) -> None:
     # Each child is in the list before anything can fail, so that `finally` in the caller stops it.
     with waiting("starting the Prefect server and the MLflow server"):
         children.append(prefect_server(ports, environment))
@@ -225,6 +229,7 @@ def _start_all(children: list[ChildProcess], ports: Ports, environment: Mapping[
         children.append(worker(environment))
         wait_until(lambda: worker_online(ports), children[2])
         apply_deployments(environment)
+        apply_automations(environment[API_VARIABLE], webhook=webhook)
 
 
 def _watch(children: list[ChildProcess]) -> None:

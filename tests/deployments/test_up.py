@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from rest import TIMEOUT_S, fetch, free_port, poll
 
 pytestmark = pytest.mark.slow
-
-_TIMEOUT_S = 180
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def fetch(url: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        text = reply.read().decode()
-    return json.loads(text) if text.startswith(("{", "[")) else text
-
-
-def poll(what: Callable[[], Any]) -> Any:
-    """Ask until the answer is true; fail after three minutes."""
-    pause = threading.Event()
-    deadline = time.monotonic() + _TIMEOUT_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, "not within three minutes"
-        pause.wait(0.5)
-    return found
 
 
 @dataclass
@@ -80,7 +49,7 @@ class Up:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        self.process.communicate(timeout=_TIMEOUT_S)
+        self.process.communicate(timeout=TIMEOUT_S)
 
 
 def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -134,6 +103,11 @@ def test_every_family_has_a_deployment_whose_form_is_filled_in(up: Up) -> None:
         assert config["families"] if name == "nightly" else config["family"] == name.removeprefix("retrain-")
 
 
+def test_runs_whose_process_is_gone_are_ended_by_the_server(up: Up) -> None:
+    (automation,) = fetch(f"{up.prefect}/api/automations/filter", {})
+    assert (automation["enabled"], automation["trigger"]["within"]) == (True, 90)
+
+
 def test_commands_in_another_terminal_use_the_servers(up: Up) -> None:
     script = (
         "import os; from deployments import environment; environment.prepare();"
@@ -145,9 +119,15 @@ def test_commands_in_another_terminal_use_the_servers(up: Up) -> None:
     assert done.stdout.split() == [f"{up.prefect}/api", up.mlflow]
 
 
+def test_a_webhook_that_is_no_address_is_refused_before_anything_starts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_WEBHOOK", "hooks.example.org")
+    _, errors = Up.start(tmp_path).process.communicate(timeout=TIMEOUT_S)
+    assert errors.startswith("error: NIGHTSHIFT_WEBHOOK does not start with https://")
+
+
 def test_a_second_up_in_the_same_home_is_refused(up: Up) -> None:
     second = Up.start(up.home)
-    _, errors = second.process.communicate(timeout=_TIMEOUT_S)
+    _, errors = second.process.communicate(timeout=TIMEOUT_S)
     assert second.process.returncode == 2
     assert "another `nightshift up` is running" in errors
 
@@ -159,7 +139,7 @@ def test_a_signal_ends_everything_that_was_started(number: signal.Signals, tmp_p
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert len(children) >= 3
     running.process.send_signal(number)
-    running.process.communicate(timeout=_TIMEOUT_S)
+    running.process.communicate(timeout=TIMEOUT_S)
     assert running.process.returncode == 0
     assert survivors(children) == []
     assert not (tmp_path / "servers.json").exists()
@@ -170,7 +150,7 @@ def test_when_a_server_dies_the_rest_is_stopped_and_it_is_named(tmp_path: Path) 
     running.wait_until_ready()
     children = psutil.Process(running.process.pid).children(recursive=True)
     next(child for child in children if "mlflow" in child.cmdline() and child.ppid() == running.process.pid).kill()
-    _, errors = running.process.communicate(timeout=_TIMEOUT_S)
+    _, errors = running.process.communicate(timeout=TIMEOUT_S)
     assert running.process.returncode == 2
     assert "error: the MLflow server stopped with exit code -9" in errors
     assert str(tmp_path / "logs" / "mlflow.log") in errors

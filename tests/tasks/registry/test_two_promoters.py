@@ -20,8 +20,9 @@ from tasks.registry.versions import Version, champion, get_version, promote
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 25 * int(os.environ.get("NIGHTSHIFT_TEST_SCALE", "1"))
-TIMEOUT_S = 300
+SCALE = int(os.environ.get("NIGHTSHIFT_TEST_SCALE", "1"))
+ROUNDS = 25 * SCALE
+TIMEOUT_S = 300 * SCALE
 
 
 def quality(version: int) -> float:

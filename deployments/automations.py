@@ -1,0 +1,133 @@
+"""What the Prefect server does by itself: end runs whose process is gone, and tell a webhook how runs ended.
+
+Spoken to over its REST API: importing prefect takes seconds, and `nightshift up` needs nothing else of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+from deployments.processes import ServerError
+
+# Three heartbeats: a busy machine may lose one.
+SILENCE_S = 90
+WEBHOOK_VARIABLE = "NIGHTSHIFT_WEBHOOK"
+_GONE = "nightshift: end runs whose process is gone"
+_TELL = "nightshift: tell the webhook how runs ended"
+_BLOCK = "nightshift-webhook"
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+_ENDS = tuple(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled"))
+_TIMEOUT_S = 30.0
+
+# One line of text, the field that Slack, Mattermost, Rocket.Chat and Google Chat all show.
+_PAYLOAD = (
+    '{"text": {{ (flow_run.name ~ ": " ~ flow_run.state.name ~ ", " ~ (flow_run.state.message or "no message") ~ '
+    '"\\n" ~ (flow_run | ui_url)) | tojson }}}'
+)
+
+
+def webhook_address() -> str | None:
+    """What NIGHTSHIFT_WEBHOOK says; None where it is not set.
+
+    Raises ServerError for an address that is not http(s); it is not shown, since whoever has it may post.
+    """
+    address = os.environ.get(WEBHOOK_VARIABLE)
+    if address and not address.startswith(("https://", "http://")):
+        raise ServerError(
+            f"{WEBHOOK_VARIABLE} does not start with https://", remedy="give the whole address of the webhook"
+        )
+    return address or None
+
+
+def apply_automations(api: str, *, webhook: str | None, silence_s: int = SILENCE_S) -> None:
+    """Create or update the automations on the server at `api`; without a `webhook` nobody is told, as by default.
+
+    A run is ended after `silence_s` (at least 10) without a heartbeat. Twice is the same as once. The server keeps the
+    webhook's address, which is a secret, encrypted.
+
+    Raises ServerError with the server's reply when it refuses something.
+    """
+    wanted = {_GONE: _end_gone_runs(silence_s)}
+    if webhook:
+        wanted[_TELL] = _tell(_webhook_block(api, webhook))
+    present = {one["name"]: one["id"] for one in _ask(api, "POST", "automations/filter", {})}
+    if _TELL in present and _TELL not in wanted:
+        _ask(api, "DELETE", f"automations/{present[_TELL]}")
+    for name, automation in wanted.items():
+        body = {"name": name, "enabled": True, **automation}
+        if name in present:
+            _ask(api, "PUT", f"automations/{present[name]}", body)
+        else:
+            _ask(api, "POST", "automations/", body)
+
+
+def _end_gone_runs(silence_s: int) -> dict[str, Any]:
+    """A run whose heartbeats stop is crashed: nothing else would ever end it when its worker died too."""
+    trigger = {
+        "type": "event",
+        "posture": "Proactive",
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "for_each": ["prefect.resource.id"],
+        "after": [_HEARTBEAT],
+        "expect": [_HEARTBEAT, *_ENDS],
+        "threshold": 1,
+        "within": silence_s,
+    }
+    message = f"no sign of life for {silence_s} s: its process is gone, or its machine"
+    action = {"type": "change-flow-run-state", "state": "CRASHED", "name": "Crashed", "message": message}
+    return {"description": "A run that stops giving signs of life is crashed.", "trigger": trigger, "actions": [action]}
+
+
+def _tell(block: str) -> dict[str, Any]:
+    """Runs of deployments only: a night that retrains three families is told once."""
+    trigger = {
+        "type": "event",
+        "posture": "Reactive",
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "match_related": {"prefect.resource.role": "deployment"},
+        "expect": list(_ENDS),
+        "threshold": 1,
+        "within": 0,
+    }
+    action = {"type": "call-webhook", "block_document_id": block, "payload": _PAYLOAD}
+    return {"description": f"POSTs to the address in {WEBHOOK_VARIABLE}.", "trigger": trigger, "actions": [action]}
+
+
+def _webhook_block(api: str, webhook: str) -> str:
+    """The id of the block that holds the address, made or brought up to date."""
+    data = {"url": webhook, "method": "POST", "headers": {"Content-Type": "application/json"}}
+    kind = _ask(api, "GET", "block_types/slug/webhook")["id"]
+    found = _ask(api, "POST", "block_documents/filter", {"block_documents": {"name": {"any_": [_BLOCK]}}})
+    if found:
+        identifier: str = found[0]["id"]
+        _ask(api, "PATCH", f"block_documents/{identifier}", {"data": data, "merge_existing_data": False})
+        return identifier
+    schemas = _ask(api, "POST", "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
+    body = {"name": _BLOCK, "data": data, "block_type_id": kind, "block_schema_id": schemas[0]["id"]}
+    made: str = _ask(api, "POST", "block_documents/", body)["id"]
+    return made
+
+
+def _ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(  # noqa: S310  (the address is our own server's)
+        f"{api}/{path}", data=data, method=method, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
+            text = reply.read()
+    except urllib.error.HTTPError as error:
+        # The body that was sent may hold the webhook's address, so it is not shown.
+        told = error.read().decode(errors="replace")[:500]
+        raise ServerError(
+            f"the Prefect server refused {method} {path} ({error.code}): {told}", remedy="see logs/prefect.log"
+        ) from None
+    except OSError as error:
+        raise ServerError(
+            f"the Prefect server did not answer {method} {path}: {error}", remedy="see logs/prefect.log"
+        ) from None
+    return json.loads(text) if text else None

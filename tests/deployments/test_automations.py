@@ -1,0 +1,162 @@
+"""What a real Prefect server does by itself: ends runs without a sign of life, and tells a webhook how runs ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from typing import Any
+
+import pytest
+from rest import fetch, free_port, poll
+
+from deployments.automations import apply_automations, webhook_address
+from deployments.environment import answers
+from deployments.processes import ServerError
+from deployments.servers import Ports, prefect_server, server_environment, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API of a Prefect server of its own."""
+    home = tmp_path_factory.mktemp("automations")
+    ports = Ports(prefect=free_port(), mlflow=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(home))
+        environment = server_environment(os.environ, ports) | {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "true"}
+        server = prefect_server(ports, environment)
+        try:
+            wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), server)
+            yield f"{ports.prefect_url}/api"
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, Queue[tuple[str, bytes]]]]:
+    """The address of a server on loopback, and what was POSTed to it."""
+    got: Queue[tuple[str, bytes]] = Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.put((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: pytest shows what matters."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook/s3cret", got
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def running(api: str, name: str, *, deployed: bool) -> str:
+    """The id of a flow run that is RUNNING, as far as the server knows."""
+    flow = fetch(f"{api}/flows/", {"name": "nightly"})["id"]
+    body = {"flow_id": flow, "name": name, "state": {"type": "RUNNING"}}
+    if not deployed:
+        return str(fetch(f"{api}/flow_runs/", body)["id"])
+    deployment = fetch(f"{api}/deployments/", {"name": "nightly", "flow_id": flow})["id"]
+    run = fetch(f"{api}/deployments/{deployment}/create_flow_run", {"name": name, "state": {"type": "PENDING"}})["id"]
+    move(api, run, {"type": "RUNNING"})
+    return str(run)
+
+
+def move(api: str, run: str, state: dict[str, Any]) -> None:
+    assert fetch(f"{api}/flow_runs/{run}/set_state", {"state": state})["status"] == "ACCEPT"
+
+
+def beat(api: str, run: str) -> None:
+    event = {
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "id": str(uuid.uuid4()),
+    }
+    data = json.dumps([event]).encode()
+    request = urllib.request.Request(f"{api}/events", data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        assert reply.status == 204
+
+
+def state(api: str, run: str) -> dict[str, Any]:
+    found: dict[str, Any] = fetch(f"{api}/flow_runs/{run}")["state"]
+    return found
+
+
+def automations(api: str) -> list[str]:
+    return sorted(one["name"] for one in fetch(f"{api}/automations/filter", {}))
+
+
+def test_a_run_whose_heartbeats_stop_is_crashed_and_one_that_ended_is_left(api: str) -> None:
+    apply_automations(api, webhook=None, silence_s=10)
+    lost, done = running(api, "lost", deployed=False), running(api, "done", deployed=False)
+    for run in (lost, done):
+        beat(api, run)
+    move(api, done, {"type": "COMPLETED"})
+    poll(lambda: state(api, lost)["type"] == "CRASHED")
+    assert state(api, lost)["message"] == "no sign of life for 10 s: its process is gone, or its machine"
+    assert state(api, done)["type"] == "COMPLETED"
+
+
+def test_applied_again_they_are_brought_up_to_date_and_not_doubled(api: str, webhook: Any) -> None:
+    address, _ = webhook
+    for _ in range(2):
+        apply_automations(api, webhook=address)
+    both = ["nightshift: end runs whose process is gone", "nightshift: tell the webhook how runs ended"]
+    assert automations(api) == both
+    apply_automations(api, webhook=None)
+    assert automations(api) == both[:1]
+
+
+def test_a_webhook_is_told_in_one_line_how_a_deployed_run_ended_and_its_address_is_not_shown(
+    api: str, webhook: Any
+) -> None:
+    address, got = webhook
+    apply_automations(api, webhook="http://127.0.0.1:9/another")
+    apply_automations(api, webhook=address)
+    part = running(api, "part of a night", deployed=False)
+    move(api, part, {"type": "COMPLETED", "message": "not told"})
+    night = running(api, 'night "one"', deployed=True)
+    move(api, night, {"type": "COMPLETED", "message": "promoted: translation <2>; nothing new: generation"})
+    path, body = got.get(timeout=60)
+    assert path == "/hook/s3cret"
+    first, link = json.loads(body)["text"].split("\n")
+    assert first == 'night "one": Completed, promoted: translation <2>; nothing new: generation'
+    assert link.endswith(f"/flow-run/{night}")
+    assert got.empty()
+    shown = json.dumps(fetch(f"{api}/block_documents/filter", {})) + json.dumps(fetch(f"{api}/automations/filter", {}))
+    assert "s3cret" not in shown
+
+
+def test_the_address_is_read_from_the_environment_and_one_that_is_none_is_refused(monkeypatch) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_WEBHOOK", raising=False)
+    assert webhook_address() is None
+    monkeypatch.setenv("NIGHTSHIFT_WEBHOOK", "https://hooks.example.org/x")
+    assert webhook_address() == "https://hooks.example.org/x"
+    monkeypatch.setenv("NIGHTSHIFT_WEBHOOK", "file:///etc/s3cret")
+    with pytest.raises(ServerError, match="NIGHTSHIFT_WEBHOOK does not start with https://") as caught:
+        webhook_address()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_server_that_refuses_is_quoted_without_what_was_sent(api: str) -> None:
+    with pytest.raises(ServerError, match=r"refused GET block_types/slug/webhook \(404\)") as caught:
+        apply_automations(f"{api}/nowhere", webhook="https://hooks.example.org/s3cret")
+    assert "s3cret" not in str(caught.value)
