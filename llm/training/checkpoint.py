@@ -52,6 +52,10 @@ class Progress:
     stale: int = 0  # validations since the best
     targets: int = 0  # predicted so far
     seconds: float = 0.0  # training time so far, over all resumes
+    loss: float = 0.0  # summed since the last point of the curve, over so many targets:
+    counted: int = 0
+    validation_due: bool = False  # the step is done, and its validation is not
+    finished: bool = False  # no step follows
     history: list[dict[str, float]] = field(default_factory=list)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,9 @@ from llm.tokens import TokenTable
 from llm.training.ahead import ahead
 from llm.training.averaging import WeightAverage
 from llm.training.checkpoint import Progress, Trained, load_newest, save_checkpoint
+from llm.training.clock import Clock
 from llm.training.config import AUGMENTATIONS, TrainingConfig
+from llm.training.interruption import Interruption, interruptions
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
 from llm.training.schedule import budget_used, learning_rate
@@ -95,41 +96,67 @@ class Trainer:
     def _loop(self) -> None:
         progress, config = self.progress, self.config
         every = max(1, config.steps // _CURVE_POINTS)
-        remaining = range(progress.step, config.steps)
         batches = ahead(self._batches(progress.epoch, progress.batch))
-        window = _Window()
-        used = self._used(window)
+        clock = Clock(progress.targets)
+        used = self._used(clock)
         self.model.train()
-        for step in track(remaining, label=f"training {self.family.name}"):
-            if self._exhausted():
-                log.info("stopped early: no better validation loss in %d validations", progress.stale)
-                break
-            rate = learning_rate(step, used, config)
-            loss, count, norm = self._step(batches, rate)
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise TrainingError(
-                    f"step {step + 1}: loss {loss}, gradient norm {norm}: not finite",
-                    remedy="lower training.learning_rate, or set training.precision to float32",
-                )
-            progress.step = step + 1
-            progress.targets += count
-            window.add(loss, count)
-            self.trained.average.update(progress.step)
-            used = self._used(window)
-            last = used >= 1.0
-            if progress.step % every == 0 or last:
-                self._record(window.close() | {"learning_rate": rate, "gradient_norm": norm})
-            if progress.step % config.validate_every == 0 or last:
-                progress.seconds += window.lap()
-                self._validate(used)
-                save_checkpoint(self.folder, self.trained, progress=progress, keep=config.keep_checkpoints)
-                window.lap()
-            if last:
-                break
+        with interruptions() as interruption:
+            if progress.validation_due:
+                self._validate(used, clock, interruption)
+            for step in track(range(progress.step, config.steps), label=f"training {self.family.name}"):
+                if progress.finished:
+                    break
+                if self._exhausted():
+                    log.info("stopped early: no better validation loss in %d validations", progress.stale)
+                    break
+                rate = learning_rate(step, used, config)
+                loss, count, norm = self._step(batches, rate)
+                if not math.isfinite(loss) or not math.isfinite(norm):
+                    raise TrainingError(
+                        f"step {step + 1}: loss {loss}, gradient norm {norm}: not finite",
+                        remedy="lower training.learning_rate, or set training.precision to float32",
+                    )
+                self._count(step + 1, loss, count)
+                used = self._used(clock)
+                progress.finished = used >= 1.0
+                if progress.step % every == 0 or progress.finished:
+                    self._record(self._point(clock) | {"learning_rate": rate, "gradient_norm": norm})
+                if progress.step % config.validate_every == 0 or progress.finished:
+                    progress.seconds += clock.lap()
+                    progress.validation_due = True
+                    self._validate(used, clock, interruption)
+                elif interruption.asked:
+                    progress.seconds += clock.lap()
+                    self._leave(interruption)
 
-    def _used(self, window: _Window) -> float:
+    def _count(self, step: int, loss: float, count: int) -> None:
         progress = self.progress
-        seconds = progress.seconds + window.running()
+        progress.step = step
+        progress.targets += count
+        progress.loss += loss
+        progress.counted += count
+        self.trained.average.update(step)
+
+    def _point(self, clock: Clock) -> dict[str, float]:
+        """The mean since the last point of the curve."""
+        progress = self.progress
+        loss, progress.loss, progress.counted = progress.loss / progress.counted, 0.0, 0
+        return {"training_loss": loss, "targets_per_second": clock.speed(progress.targets)}
+
+    def _save(self) -> None:
+        save_checkpoint(self.folder, self.trained, progress=self.progress, keep=self.config.keep_checkpoints)
+
+    def _leave(self, interruption: Interruption) -> None:
+        """Write where the training is, then let the interruption have its way."""
+        self._save()
+        log.info(
+            "interrupted at step %d of %d; the same training goes on from there", self.progress.step, self.config.steps
+        )
+        interruption.deliver()
+
+    def _used(self, clock: Clock) -> float:
+        progress = self.progress
+        seconds = progress.seconds + clock.running()
         return budget_used(self.config, step=progress.step, targets=progress.targets, seconds=seconds)
 
     def _exhausted(self) -> bool:
@@ -173,18 +200,20 @@ class Trainer:
         return total, count, norm
 
     @torch.no_grad()
-    def _validation_loss(self) -> float:
-        """Nats a target, in float32 and without label smoothing, over the same batches every time."""
+    def _validation_loss(self, interruption: Interruption) -> float | None:
+        """Nats a target, in float32 and without label smoothing, over the same batches always; None: interrupted."""
         self.model.eval()
         total, count = 0.0, 0
         plain = self.config.model_copy(update=dict.fromkeys(AUGMENTATIONS, 0.0))
         for rows in self._validation_plan():
+            if interruption.asked:
+                break
             batch = self._to_device(self.family.collate(self.validation, rows, plain))
             loss = self.family.loss(self.model, batch, label_smoothing=0.0)
             total += loss.total.item()
             count += loss.count
         self.model.train()
-        return total / count
+        return None if interruption.asked else total / count
 
     def _validation_plan(self) -> list[NDArray[np.int64]]:
         plan = self.family.plan(self.validation, self.config, seed=0)[: self.config.validation_batches]
@@ -195,15 +224,32 @@ class Trainer:
             )
         return plan
 
-    def _validate(self, used: float) -> None:
-        progress = self.progress
+    def _validate(self, used: float, clock: Clock, interruption: Interruption) -> None:
+        """Validate and write a checkpoint; when interrupted, one that says that the validation is still due."""
+        while (loss := self._judge_weights(interruption)) is None:
+            self._leave(interruption)
+        self._tell(loss, used)
+        self.progress.validation_due = False
+        self._save()
+        clock.lap()
+
+    def _judge_weights(self, interruption: Interruption) -> float | None:
         with self.trained.average.in_model():
-            loss = self._validation_loss()
-            if progress.best_loss is None or loss < progress.best_loss:
-                progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
-                self._save_best()
-            else:
-                progress.stale += 1
+            loss = self._validation_loss(interruption)
+            if loss is not None:
+                self._keep_if_best(loss)
+        return loss
+
+    def _keep_if_best(self, loss: float) -> None:
+        progress = self.progress
+        if progress.best_loss is None or loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
+            self._save_best()
+        else:
+            progress.stale += 1
+
+    def _tell(self, loss: float, used: float) -> None:
+        progress = self.progress
         self._record({"validation_loss": loss})
         left = progress.seconds * (1.0 - used) / used if used > 0 else float("nan")
         log.info(
@@ -239,35 +285,3 @@ class _Placed:
     epoch: int
     done: int
     batch: Batch
-
-
-class _Window:
-    """Sums between two points of the curve."""
-
-    def __init__(self) -> None:
-        self.loss = 0.0
-        self.count = 0
-        self.started = self.lapped = time.monotonic()
-
-    def add(self, loss: float, count: int) -> None:
-        self.loss += loss
-        self.count += count
-
-    def close(self) -> dict[str, float]:
-        now = time.monotonic()
-        values = {
-            "training_loss": self.loss / self.count,
-            "targets_per_second": self.count / max(now - self.started, 1e-9),
-        }
-        self.loss, self.count, self.started = 0.0, 0, now
-        return values
-
-    def running(self) -> float:
-        """Seconds since the last lap, which goes on."""
-        return time.monotonic() - self.lapped
-
-    def lap(self) -> float:
-        """Seconds since the last lap, which ends."""
-        now = time.monotonic()
-        seconds, self.lapped = now - self.lapped, now
-        return seconds

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from copying import VOCABULARY, KilledError, copy_table, options, same_bits, train
 
 from llm.engines.torch_engine import TorchEngine
 from llm.errors import TrainingError
@@ -20,65 +20,8 @@ from llm.predictor import Predictor
 from llm.tokenizer import EOS_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import Survey, TokenColumn, TokenTable
-from llm.training.config import TrainingConfig
 from llm.training.machine import deterministic
 from llm.training.trainer import Trainer
-
-VOCABULARY = 24
-
-
-def copy_table(rows: int, *, seed: int) -> TokenTable:
-    """Sources of 3 to 7 random tokens; the target is the source."""
-    random = np.random.default_rng(seed)
-    texts = [[*random.integers(4, VOCABULARY, size=random.integers(3, 8)).tolist(), EOS_ID] for _ in range(rows)]
-    return TokenTable(columns={"source": TokenColumn.of(texts), "target": TokenColumn.of(texts)})
-
-
-def options(**changes: object) -> TrainingConfig:
-    values = {
-        "steps": 24,
-        "batch_tokens": 256,
-        "context": 16,
-        "learning_rate": 3e-3,
-        "warmup": 4,
-        "validate_every": 6,
-        "threads": 1,
-        "precision": "float32",
-    }
-    return TrainingConfig.model_validate(values | changes)
-
-
-class KilledError(Exception):
-    """Stands for a kill: training stops wherever it is."""
-
-
-def train(folder: Path, config: TrainingConfig, *, kill_at: int | None = None) -> tuple[EncoderDecoderModel, Trainer]:
-    torch.manual_seed(config.seed)
-    sizes = EncoderDecoderConfig(
-        width=32, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=64, max_positions=32, dropout=0.1
-    )
-    model = EncoderDecoderModel(sizes, VOCABULARY)
-
-    def report(step: int, values: Mapping[str, float]) -> None:
-        if kill_at is not None and step >= kill_at and "training_loss" in values:
-            raise KilledError
-
-    trainer = Trainer(
-        family=Translation(),
-        model=model,
-        train=copy_table(300, seed=1),
-        validation=copy_table(40, seed=2),
-        config=config,
-        folder=folder,
-        report=report,
-    )
-    trainer.run()
-    return model, trainer
-
-
-def same_bits(left: EncoderDecoderModel, right: EncoderDecoderModel) -> bool:
-    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
-    return all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_the_same_seed_gives_bit_identical_weights_and_another_does_not(tmp_path: Path) -> None:
@@ -195,7 +138,7 @@ def test_training_stops_when_validation_has_not_improved_for_long(tmp_path: Path
 
 def test_the_best_or_the_last_weights_come_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every validation is worse than the one before, so the first stays the best.
-    monkeypatch.setattr(Trainer, "_validation_loss", lambda trainer: float(trainer.progress.step))
+    monkeypatch.setattr(Trainer, "_validation_loss", lambda trainer, _: float(trainer.progress.step))
     short = {"steps": 6, "validate_every": 2}
     best, trainer = train(tmp_path / "best", options(**short))
     last, _ = train(tmp_path / "last", options(**short, keep="last"))
