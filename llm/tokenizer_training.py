@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from llm.files import read_jsonl, sha256_of
 from llm.stages import Stage, StageSpec, open_stage, run_stage
 from llm.tokenizer import BATCH_CHARACTERS, SPECIAL_TOKENS, TOKENIZER_FILE, WORD_END, TextTokenizer, allow_parallelism
 
-_STAGE_VERSION = 2
+_STAGE_VERSION = 3
 
 # One character for each byte that can end a word in UTF-8: ASCII, and the continuation bytes.
 _LAST_BYTES = [chr(code) for code in (*range(0x80), *range(0x80, 0xC0))]
@@ -49,30 +48,55 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, *, template: 
     `template` frames every encoded text: "<s> $A </s>" puts a control token on each side.
     """
     allow_parallelism()
-    marks: dict[str, Any] = {"end_of_word_suffix": WORD_END} if config.word_ends else {}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(**marks))
-    # The regex keeps letters apart from punctuation, so no merge can ever spell a special token such as "<s>".
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=config.prefix_space, use_regex=True)
+    # A tokenizer of its own, since what the trainer is given as special tokens is special to the one that it trains.
+    tokenizer = tokenizers.Tokenizer(_learnt(texts, config))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.pre_tokenizer = _cut(config)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     if config.word_ends:
         unmark = tokenizers.decoders.Replace(WORD_END, "")
         tokenizer.decoder = tokenizers.decoders.Sequence([unmark, tokenizer.decoder])
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=config.vocabulary,
-        min_frequency=config.minimum_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-        **marks,
-    )
-    # The trainer learns marked bytes only from the texts; one that is missing would make words disappear.
-    alphabet = _LAST_BYTES if config.word_ends else []
-    tokenizer.train_from_iterator(chain(alphabet, texts), trainer=trainer)
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single=template,
         special_tokens=[(token, index) for index, token in enumerate(SPECIAL_TOKENS) if token in template.split()],
     )
     return tokenizer
+
+
+def _cut(config: TokenizerConfig) -> Any:
+    # The regex keeps letters apart from punctuation, so no merge can ever spell a special token such as "<s>".
+    return tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=config.prefix_space, use_regex=True)
+
+
+def _learnt(texts: Iterable[str], config: TokenizerConfig) -> Any:
+    """The BPE model: special tokens, bytes and marked bytes in a fixed order, then the merges."""
+    marks: dict[str, Any] = {"end_of_word_suffix": WORD_END} if config.word_ends else {}
+    learner = tokenizers.Tokenizer(tokenizers.models.BPE(**marks))
+    learner.pre_tokenizer = _cut(config)
+    first = [*SPECIAL_TOKENS, *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
+    if config.word_ends:
+        # The trainer numbers the marked bytes of the texts as it meets them, in a hash map that is seeded anew in every
+        # process; equally frequent pairs are merged in the order of these numbers. One that no text has would be
+        # missing, and words that end with it disappear.
+        first += sorted(_as_written(character)[-1] + WORD_END for character in _LAST_BYTES)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        min_frequency=config.minimum_frequency,
+        # These get their numbers before anything else, in this order.
+        special_tokens=first,
+        show_progress=False,
+        **marks,
+    )
+    learner.train_from_iterator(texts, trainer=trainer)
+    return learner.model
+
+
+def _as_written(character: str) -> str:
+    """The UTF-8 bytes of a character in byte-level BPE's alphabet."""
+    [(piece, _)] = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(
+        character
+    )
+    return str(piece)
 
 
 def tokenizer_stage(

@@ -83,21 +83,36 @@ def test_the_template_decides_the_frame() -> None:
     assert ids["<s> $A </s>"][0] == BOS_ID
 
 
-def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    # In processes of their own, since hash seeds and thread schedules differ between those.
+def test_every_process_learns_the_same_bytes_from_the_same_texts(tmp_path: Path) -> None:
+    # Hash seeds and thread schedules differ between processes, and most pairs of these texts are equally frequent.
     script = (
         "import sys; from pathlib import Path; from llm.tokenizer import TextTokenizer\n"
         "from llm.tokenizer_training import TokenizerConfig, train_tokenizer\n"
         "texts = [f'{a} {b}{a} the light {b}' for a in range(60) for b in 'xyzäöü']\n"
-        "trained = train_tokenizer(texts, TokenizerConfig(vocabulary=500), template='<s> $A </s>')\n"
-        "TextTokenizer(trained).save(Path(sys.argv[1]), max_length=64)\n"
+        "for name, options in {'plain': {}, 'spaced': {'prefix_space': True}, 'marked': {'word_ends': True}}.items():\n"
+        "    trained = train_tokenizer(texts, TokenizerConfig(vocabulary=600, **options), template='<s> $A </s>')\n"
+        "    (Path(sys.argv[1]) / name).mkdir(parents=True)\n"
+        "    TextTokenizer(trained).save(Path(sys.argv[1]) / name, max_length=64)\n"
     )
-    for seed in ("1", "2"):
-        (tmp_path / seed).mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
+    made = {}
+    for seed, threads in (("1", "1"), ("2", "2"), ("3", "2")):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads}
         subprocess.run([sys.executable, "-c", script, str(tmp_path / seed)], check=True, env=environment)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+        paths = sorted((tmp_path / seed).rglob("*.json"))
+        made[seed] = {path.relative_to(tmp_path / seed).as_posix(): path.read_bytes() for path in paths}
+    assert len(made["1"]) == 6
+    assert made["1"] == made["2"] == made["3"]
+    assert len(set(made["1"].values())) == 4  # three tokenizers that differ, and one configuration
+
+
+def test_the_smallest_numbers_are_bytes_in_their_order_and_then_those_that_end_words() -> None:
+    config = TokenizerConfig(vocabulary=460, word_ends=True)
+    tokens = TextTokenizer(train_tokenizer(["on the one"] * 9, config, template=TEMPLATE)).tokens()
+    assert tuple(tokens[:4]) == SPECIAL_TOKENS
+    assert tokens[4:260] == sorted(tokens[4:260])
+    assert {len(token) for token in tokens[4:260]} == {1}
+    assert tokens[260:452] == sorted(tokens[260:452])
+    assert all(token.removesuffix("</w>") in tokens[4:260] for token in tokens[260:452])
 
 
 def corpus_of(tmp_path: Path, rows: dict[str, list[dict[str, str]]]) -> Stage:
