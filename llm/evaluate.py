@@ -22,10 +22,11 @@ from llm.predictor import Predictor
 from llm.processes import last_line, run_child
 from llm.progress import waiting
 from llm.stages import Stage, StageSpec, run_stage
+from llm.statistics.intervals import intervals
 from llm.tokens import rows_of
 from llm.training.machine import deterministic
 
-_VERSION = 4
+_VERSION = 5
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
@@ -35,8 +36,9 @@ _COLUMNS_FILE = "columns.safetensors"
 def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int, root: Path) -> Stage:
     """Score the model in folder `model` on the test split of `corpus`.
 
-    `model_key` says which model it is, wherever its folder lies. Facts: `metrics` and `details`; the folder holds
-    answers.jsonl, one row a test row, for families that answer, and what `row_columns` reads.
+    `model_key` says which model it is, wherever its folder lies. Facts: `metrics`, their `intervals` (95 %, each
+    [low, high]) and `details`; the folder holds answers.jsonl, one row a test row, for families that answer, and what
+    `row_columns` reads.
 
     Raises StageError with the child's last line when it fails.
     """
@@ -62,13 +64,14 @@ def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int
 
 
 def score(model: Path, corpus: Path, *, out: Path, threads: int) -> None:
-    """Write evaluation.json (metrics, details) and answers.jsonl into `out`."""
+    """Write evaluation.json (metrics, intervals, details) and answers.jsonl into `out`."""
     with deterministic(threads):
         predictor = Predictor.load(model)
         evaluation = predictor.family.evaluate(predictor, rows_of(corpus, "test"))
     write_jsonl(out / ANSWERS_FILE, ({"answer": answer} for answer in evaluation.answers))
     safetensors.numpy.save_file({"columns": evaluation.columns}, out / _COLUMNS_FILE)
-    write_json(out / _RESULT, {"metrics": evaluation.metrics, "details": evaluation.details})
+    facts = {"metrics": evaluation.metrics, "intervals": intervals(evaluation.sums), "details": evaluation.details}
+    write_json(out / _RESULT, facts)
 
 
 def row_columns(evaluation: Stage) -> NDArray[np.float64]:

@@ -13,6 +13,11 @@ def figures(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
+def within(value: float, interval: Sequence[float] | None) -> str:
+    """`21.34 (20.88 to 21.79)`: a figure with its interval, where there is one."""
+    return f"{value:.4g}" if interval is None else f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
+
+
 def sparkline(values: Sequence[float], *, width: int = 40) -> str:
     """The shape of a curve in at most `width` characters: each is the mean of its share of the points."""
     if not values:

@@ -65,7 +65,12 @@ def register_challenger(
             params=family.params().model_dump(mode="json"),
             serving=recipe.serving,
         ),
-        Measured(metrics=metrics, baselines=baselines.facts, test_split=corpus.key),
+        Measured(
+            metrics=metrics,
+            baselines=baselines.facts,
+            test_split=corpus.key,
+            intervals=evaluation.facts["intervals"],
+        ),
         step=training.facts["steps"],
     )
     get_run_logger().info("registered as %s version %d: %s", version.family, version.version, figures(metrics))

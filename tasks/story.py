@@ -11,10 +11,11 @@ from llm.files import read_json, read_jsonl
 from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
+from llm.statistics.intervals import RESAMPLES
 from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
 from tasks.comparison_page import PAGE
 from tasks.comparison_story import comparison_lines
-from tasks.figures import sparkline
+from tasks.figures import sparkline, within
 from tasks.markdown import cell, plain, table
 from tasks.outcome import Outcome
 from tasks.stages import how
@@ -74,15 +75,18 @@ class Story:
 
     def _figures(self) -> Iterator[str]:
         metric = load_family(self.recipe.family).metric
-        rows = {f"**version {self.outcome.version.version}**": self.metrics, **self.baselines.facts}
+        names = list(self.metrics)
+        rows = [[f"**version {self.outcome.version.version}**", *_values(self.metrics, names, of=self.evaluation)]]
+        rows += [[name, *_values(values, names)] for name, values in self.baselines.facts.items()]
         before = self.outcome.champion_before
         if before is not None:
-            rows[f"champion version {before.version}"] = before.metrics
-        names = list(self.metrics)
+            rows.append([f"champion version {before.version}", *_values(before.metrics, names, of=before.evaluation)])
         wanted = "higher" if metric.higher_is_better else "lower"
         yield f"## On the test split ({metric.name} decides, {wanted} is better)"
         yield ""
-        yield from table(["", *names], [[name, *_values(values, names)] for name, values in rows.items()])
+        yield from table(["", *names], rows)
+        yield ""
+        yield f"In brackets 95 % bootstrap intervals, {RESAMPLES:,} resamples of the test rows."
 
     def _comparison(self) -> Iterator[str]:
         before, verdict = self.outcome.champion_before, self.outcome.verdict
@@ -158,5 +162,7 @@ class Story:
         yield f"- Model: `{version.uri}`, training key `{version.training_key}`"
 
 
-def _values(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
-    return [f"{metrics[name]:.4g}" if name in metrics else "" for name in names]
+def _values(metrics: Mapping[str, float], names: Sequence[str], *, of: Stage | None = None) -> list[str]:
+    """The figures by name; `of`: the evaluation that they come from, which has their intervals."""
+    intervals = of.facts["intervals"] if of is not None else {}
+    return [within(metrics[name], intervals.get(name)) if name in metrics else "" for name in names]

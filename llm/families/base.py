@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llm.config import Config
     from llm.predictor import Predictor
     from llm.recipe import Recipe
+    from llm.statistics.intervals import RowSums
     from llm.statistics.measures import Measure
     from llm.tokenizer import TextTokenizer
     from llm.tokens import Survey, TokenTable
@@ -45,12 +46,14 @@ class Evaluation:
     """`metrics` by name; `details` that are not numbers (signatures); one `answers` entry a test row, or none.
 
     `columns`: (N, K), what each of the N test rows adds to the sums of the family's metric, as `metric.columns` names.
+    `sums`: every one of `metrics` as a function of sums over the test rows, of which its interval is made.
     """
 
     metrics: dict[str, float]
     details: dict[str, str]
     answers: list[Answer]
     columns: NDArray[np.float64]
+    sums: Mapping[str, RowSums]
 
 
 class Family(Protocol):

@@ -204,9 +204,9 @@ class Classification:
         found = [answer["label"] for answer in answers if isinstance(answer, dict)]
         labels = [row["label"] for row in rows]
         metrics = classification.score(found, labels)
-        correct = np.array([one == label for one, label in zip(found, labels, strict=True)], dtype=np.float64)
-        columns = np.stack([correct, np.ones(len(rows))], axis=1)
-        return Evaluation(metrics=metrics, details={}, answers=answers, columns=columns)
+        sums = classification.row_sums(found, labels)
+        columns = sums[self.metric.name].columns
+        return Evaluation(metrics=metrics, details={}, answers=answers, columns=columns, sums=sums)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """By label, and what every family looks at."""

@@ -137,11 +137,14 @@ class Generation:
         each = _score(predictor, column.ids, window=window)
         nats = np.add.reduceat(each, column.offsets[:-1]) if len(rows) else np.empty(0)
         sizes = np.array([len(row["text"].encode()) for row in rows], dtype=np.float64)
+        tokens = (column.lengths - 1).astype(np.float64)  # <s> is given
         metrics = {
             "bits_per_byte": language_model.bits_per_byte(float(nats.sum()), int(sizes.sum())),
-            "perplexity": language_model.perplexity(float(nats.sum()), int((column.ids != BOS_ID).sum())),
+            "perplexity": language_model.perplexity(float(nats.sum()), int(tokens.sum())),
         }
-        return Evaluation(metrics=metrics, details={}, answers=[], columns=np.stack([nats, sizes], axis=1))
+        sums = language_model.row_sums(nats, sizes, tokens)
+        columns = sums[self.metric.name].columns
+        return Evaluation(metrics=metrics, details={}, answers=[], columns=columns, sums=sums)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """What every family looks at."""

@@ -27,7 +27,7 @@ from llm.placeholders import named, names_in, numbered
 from llm.predictor import Predictor
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.slicing import of_every_kind
-from llm.statistics.measures import CorpusBleu, Measure, bleu_columns
+from llm.statistics.measures import CorpusBleu, Measure
 from llm.subwords import undo_merges
 from llm.tokenizer import PAD_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
@@ -145,8 +145,9 @@ class Translation:
         answers = self.answer(predictor, sources, self.params())
         written, references = [str(text) for text in answers], [row["target"] for row in rows]
         scores = translation.score(written, references, sources=sources)
-        columns = bleu_columns(written, references)
-        return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers, columns=columns)
+        sums = translation.row_sums(written, references, sources=sources)
+        columns = sums[self.metric.name].columns
+        return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers, columns=columns, sums=sums)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """Whether the source holds placeholders, and what every family looks at, of the source."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llm.errors import InputError
+from llm.statistics.intervals import RowSums
+from llm.statistics.measures import Accuracy
 
 
 def score(predictions: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
@@ -32,3 +37,25 @@ def score(predictions: Sequence[str], labels: Sequence[str]) -> dict[str, float]
         "accuracy": 100.0 * float(accuracy_score(truth, found)),
         "macro_f1": 100.0 * float(f1_score(truth, found, labels=list(numbers.values()), average="macro")),
     }
+
+
+def row_sums(predictions: Sequence[str], labels: Sequence[str]) -> dict[str, RowSums]:
+    """The metrics of `score` as sums over rows; rows with the same label and the same prediction are of one kind."""
+    names = {label: number for number, label in enumerate(sorted({*labels, *predictions}))}
+    pairs = np.array([[names[label], names[found]] for label, found in zip(labels, predictions, strict=True)])
+    cells, kinds = np.unique(pairs, axis=0, return_inverse=True)
+    truth, found = np.eye(len(names))[cells[:, 0]], np.eye(len(names))[cells[:, 1]]
+    correct = (pairs[:, 0] == pairs[:, 1]).astype(np.float64)
+    return {
+        "accuracy": RowSums(Accuracy().value, np.stack([correct, np.ones(len(pairs))], axis=1)),
+        "macro_f1": RowSums(_macro_f1, np.hstack([truth * found, truth, found]), kinds.reshape(-1)),
+    }
+
+
+def _macro_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3 * classes) rows by class that are right, that have it and that are given it; classes without any count
+    as little as they do in `score`."""
+    right, truth, found = np.split(sums, 3, axis=-1)
+    occurs = truth + found > 0
+    each = np.divide(2 * right, truth + found, out=np.zeros_like(right), where=occurs)
+    return np.asarray(100.0 * each.sum(axis=-1) / occurs.sum(axis=-1))

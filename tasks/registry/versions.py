@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,15 +62,21 @@ class Version:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a challenger when it is registered; `test_split` is the corpus stage's key."""
+    """What is known of a challenger when it is registered; `test_split` is the corpus stage's key.
+
+    `intervals`: low and high of metrics, by their names.
+    """
 
     metrics: Mapping[str, float]
     baselines: Mapping[str, Mapping[str, float]]
     test_split: str
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def points(self) -> dict[str, float]:
         """As metrics of a run, grouped by what they measure."""
         points = {f"test/{name}": value for name, value in self.metrics.items()}
+        for name, (low, high) in self.intervals.items():
+            points |= {f"test/{name}_low": low, f"test/{name}_high": high}
         for baseline, values in self.baselines.items():
             points |= {f"baseline/{baseline}/{name}": value for name, value in values.items()}
         return points

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tasks.figures import figures, sparkline
+from tasks.figures import figures, sparkline, within
 
 
 def test_metrics_read_as_one_line():
@@ -19,3 +19,8 @@ def test_a_long_curve_is_averaged_into_the_width():
 def test_a_flat_or_empty_curve_is_drawn_too():
     assert sparkline([3.0, 3.0]) == "▁▁"
     assert sparkline([]) == ""
+
+
+def test_a_figure_stands_before_its_interval():
+    assert within(91.234, (90.1, 92.449)) == "91.23 (90.1 to 92.45)"
+    assert within(91.234, None) == "91.23"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llm.evaluate import evaluation_stage
 from llm.families import FAMILIES, load_family
 from llm.families.base import Family
 from llm.ingest.corpus import corpus_stage
@@ -105,3 +106,10 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         report=lambda step, found: curve.append((step, dict(found))),
     )
     return Trained(family, recipe, corpus, tokenizer, tokens, training, curve)
+
+
+@pytest.fixture(scope="session")
+def evaluated(trained: Trained) -> Stage:
+    """Its evaluation, made in a process of its own."""
+    root = trained.corpus.path.parents[1]
+    return evaluation_stage(trained.folder, trained.training.key, trained.corpus, threads=1, root=root)

@@ -17,10 +17,11 @@ from transformers import (
 )
 
 from llm.errors import ConfigError, InputError, NightshiftError
-from llm.evaluate import evaluation_stage, row_columns
+from llm.evaluate import row_columns
 from llm.families import FAMILIES, load_family
 from llm.model.folder import load_model
 from llm.predictor import Predictor
+from llm.stages import Stage
 from llm.statistics.measures import is_better
 from llm.training.config import AUGMENTATIONS
 from llm.training.stage import training_stage
@@ -129,11 +130,10 @@ def _labels(answers: list[object]) -> list[object]:
     return [answer["label"] if isinstance(answer, dict) else answer for answer in answers]
 
 
-def test_evaluation_in_a_process_of_its_own_gives_the_metric_that_decides(trained: Any, tmp_path: Path) -> None:
-    stage = evaluation_stage(trained.folder, trained.training.key, trained.corpus, threads=1, root=tmp_path)
+def test_evaluation_in_a_process_of_its_own_gives_the_metric_that_decides(trained: Any, evaluated: Stage) -> None:
     here = trained.family.evaluate(trained.predictor, trained.rows("test"))
-    assert trained.family.metric.name in stage.facts["metrics"]
-    assert stage.facts["metrics"] == pytest.approx(here.metrics, rel=1e-5)
+    assert trained.family.metric.name in evaluated.facts["metrics"]
+    assert evaluated.facts["metrics"] == pytest.approx(here.metrics, rel=1e-5)
 
 
 def test_an_unknown_parameter_is_refused_by_name(trained: Any) -> None:
@@ -161,11 +161,21 @@ def test_a_missing_or_cut_file_is_named(trained: Any, tmp_path: Path, name: str)
     assert caught.value.remedy
 
 
-def test_the_columns_of_the_test_rows_add_up_to_the_metric_that_decides(trained: Any, tmp_path: Path) -> None:
-    stage = evaluation_stage(trained.folder, trained.training.key, trained.corpus, threads=1, root=tmp_path)
-    columns, metric = row_columns(stage), trained.family.metric
+def test_the_columns_of_the_test_rows_add_up_to_the_metric_that_decides(trained: Any, evaluated: Stage) -> None:
+    columns, metric = row_columns(evaluated), trained.family.metric
     assert columns.shape == (len(trained.rows("test")), len(metric.columns))
-    assert float(metric.value(columns.sum(axis=0))) == pytest.approx(stage.facts["metrics"][metric.name], rel=1e-6)
+    assert float(metric.value(columns.sum(axis=0))) == pytest.approx(evaluated.facts["metrics"][metric.name], rel=1e-6)
+
+
+def test_every_metric_is_a_figure_of_sums_over_the_test_rows_and_has_an_interval_about_it(
+    trained: Any, evaluated: Stage
+) -> None:
+    found = trained.family.evaluate(trained.predictor, trained.rows("test"))
+    assert {name: one.figure() for name, one in found.sums.items()} == pytest.approx(found.metrics, rel=1e-6)
+    assert {one.rows for one in found.sums.values()} == {len(trained.rows("test"))}
+    assert set(evaluated.facts["intervals"]) == set(evaluated.facts["metrics"])
+    for name, (low, high) in evaluated.facts["intervals"].items():
+        assert low <= evaluated.facts["metrics"][name] <= high
 
 
 def test_slices_are_masks_over_the_rows_and_none_depends_on_what_a_model_answers(trained: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
@@ -50,6 +51,12 @@ def test_a_version_carries_all_that_is_needed_to_judge_it(registered):
     run = client().get_run(version.run_id)
     assert run.data.metrics == {"test/bleu": 21.5, "baseline/copy_source/bleu": 3.0}
     assert len(run.outputs.model_outputs) == 1
+
+
+def test_the_run_holds_both_ends_of_each_interval(registered):
+    version = registered("k1", replace(MEASURED, intervals={"bleu": (20.5, 22.75)}))
+    points = client().get_run(version.run_id).data.metrics
+    assert (points["test/bleu_low"], points["test/bleu"], points["test/bleu_high"]) == (20.5, 21.5, 22.75)
 
 
 def test_registering_twice_makes_one_version_and_one_logged_model(registered):
