@@ -17,19 +17,21 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from llm.errors import StageError
+from llm.evidence.gather import EVIDENCE_FILE, write_evidence
 from llm.files import read_json, write_json, write_jsonl
 from llm.predictor import Predictor
 from llm.processes import last_line, run_child
 from llm.progress import waiting
 from llm.stages import Stage, StageSpec, run_stage
 from llm.statistics.intervals import intervals
-from llm.tokens import rows_of
+from llm.tokens import read_rows, rows_of
 from llm.training.machine import deterministic
 
-_VERSION = 5
+_VERSION = 6
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
+EVIDENCE_FOLDER = "evidence"
 _COLUMNS_FILE = "columns.safetensors"
 
 
@@ -38,7 +40,7 @@ def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int
 
     `model_key` says which model it is, wherever its folder lies. Facts: `metrics`, their `intervals` (95 %, each
     [low, high]) and `details`; the folder holds answers.jsonl, one row a test row, for families that answer, and what
-    `row_columns` reads.
+    `row_columns` and `evidence_of` read.
 
     Raises StageError with the child's last line when it fails.
     """
@@ -64,14 +66,23 @@ def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int
 
 
 def score(model: Path, corpus: Path, *, out: Path, threads: int) -> None:
-    """Write evaluation.json (metrics, intervals, details) and answers.jsonl into `out`."""
+    """Write evaluation.json (metrics, intervals, details), answers.jsonl and the folder `evidence` into `out`."""
     with deterministic(threads):
         predictor = Predictor.load(model)
-        evaluation = predictor.family.evaluate(predictor, rows_of(corpus, "test"))
+        family, rows = predictor.family, rows_of(corpus, "test")
+        evaluation = family.evaluate(predictor, rows)
+        evidence = family.evidence(predictor, rows, evaluation, read_rows(corpus, "train"))
     write_jsonl(out / ANSWERS_FILE, ({"answer": answer} for answer in evaluation.answers))
     safetensors.numpy.save_file({"columns": evaluation.columns}, out / _COLUMNS_FILE)
     facts = {"metrics": evaluation.metrics, "intervals": intervals(evaluation.sums), "details": evaluation.details}
+    write_evidence(out / EVIDENCE_FOLDER, family, rows, evaluation, evidence)
     write_json(out / _RESULT, facts)
+
+
+def evidence_of(evaluation: Stage) -> dict[str, Any]:
+    """What an evaluation shows besides its metrics: figures, tables, weaknesses, slices, data, names of pictures."""
+    found: dict[str, Any] = read_json(evaluation.path / EVIDENCE_FOLDER / EVIDENCE_FILE)
+    return found
 
 
 def row_columns(evaluation: Stage) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from llm.baselines.base import BaselineData, BaselineResult
     from llm.config import Config
+    from llm.evidence.base import Evidence
     from llm.predictor import Predictor
     from llm.recipe import Recipe
     from llm.statistics.intervals import RowSums
@@ -104,6 +105,11 @@ class Family(Protocol):
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """Metrics on a split; no model of another family can reach here."""
+
+    def evidence(
+        self, predictor: Predictor, rows: Sequence[Row], evaluation: Evaluation, training: Iterable[Row]
+    ) -> Evidence:
+        """What is shown of a model besides its metrics; `evaluation` is that of `rows`, `training` the train split."""
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """Parts of a split in which a new model must not be worse, by name: (N,) masks, which may overlap."""

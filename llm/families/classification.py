@@ -21,6 +21,7 @@ from llm.cleaning.config import CleaningConfig
 from llm.config import Config
 from llm.corpora.string_languages import StringLanguagesConfig
 from llm.errors import CorpusError
+from llm.evidence.base import Evidence
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
 from llm.label_evidence import label_evidence, start_from
 from llm.made_texts import with_made_texts
@@ -207,6 +208,17 @@ class Classification:
         sums = classification.row_sums(found, labels)
         columns = sums[self.metric.name].columns
         return Evaluation(metrics=metrics, details={}, answers=answers, columns=columns, sums=sums)
+
+    def evidence(
+        self, predictor: Predictor, rows: Sequence[Row], evaluation: Evaluation, training: Iterable[Row]
+    ) -> Evidence:
+        """Calibration, confused labels, confident mistakes."""
+        # Imported here: a pulled model must run where matplotlib is not installed.
+        from llm.evidence.classification import classification_evidence
+
+        del predictor, training
+        answers = [answer for answer in evaluation.answers if isinstance(answer, dict)]
+        return classification_evidence([row["text"] for row in rows], [row["label"] for row in rows], answers)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """By label, and what every family looks at."""

@@ -19,6 +19,7 @@ from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import window_starts
 from llm.corpora.plays import PlaysConfig
 from llm.decoding.config import SearchConfig
+from llm.evidence.base import Evidence, drawn
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
 from llm.model.config import DecoderConfig
 from llm.model.decoder import DecoderModel
@@ -145,6 +146,23 @@ class Generation:
         sums = language_model.row_sums(nats, sizes, tokens)
         columns = sums[self.metric.name].columns
         return Evaluation(metrics=metrics, details={}, answers=[], columns=columns, sums=sums)
+
+    def evidence(
+        self, predictor: Predictor, rows: Sequence[Row], evaluation: Evaluation, training: Iterable[Row]
+    ) -> Evidence:
+        """Continuations, what they repeat of the training texts and of themselves, worst and best documents."""
+        from llm.evidence.generation import generation_evidence
+
+        chosen = [rows[row] for row in drawn(len(rows))]
+        prompts = self.sample_inputs(chosen, len(chosen))
+        return generation_evidence(
+            [row["text"] for row in rows],
+            self.metric.value(evaluation.columns),
+            prompts=prompts,
+            documents=[row["text"] for row in chosen],
+            continuations=[str(text) for text in self.answer(predictor, prompts, self.params())],
+            training=(row["text"] for row in training),
+        )
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """What every family looks at."""

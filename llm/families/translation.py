@@ -19,6 +19,7 @@ from llm.batching import bucketed, pad
 from llm.cleaning.config import CleaningConfig
 from llm.corpora.interface_strings import InterfaceStringsConfig
 from llm.decoding.config import SearchConfig
+from llm.evidence.base import Evidence
 from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
@@ -148,6 +149,17 @@ class Translation:
         sums = translation.row_sums(written, references, sources=sources)
         columns = sums[self.metric.name].columns
         return Evaluation(metrics=scores.metrics, details=scores.details, answers=answers, columns=columns, sums=sums)
+
+    def evidence(
+        self, predictor: Predictor, rows: Sequence[Row], evaluation: Evaluation, training: Iterable[Row]
+    ) -> Evidence:
+        """Samples, worst and best rows, placeholders lost or made up."""
+        from llm.evidence.translation import translation_evidence
+
+        del predictor, training
+        written = [str(answer) for answer in evaluation.answers]
+        sources, references = ([row[field] for row in rows] for field in self.fields)
+        return translation_evidence(sources, written, references, evaluation.sums)
 
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """Whether the source holds placeholders, and what every family looks at, of the source."""

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from llm.errors import ConfigError, InputError, NightshiftError
-from llm.evaluate import row_columns
+from llm.evaluate import evidence_of, row_columns
 from llm.families import FAMILIES, load_family
 from llm.model.folder import load_model
 from llm.predictor import Predictor
@@ -196,3 +196,25 @@ def test_metrics_compare_in_the_right_direction() -> None:
     assert is_better(load_family("generation").metric, 1.9, 2.0)
     assert not is_better(load_family("generation").metric, 2.0, 2.0)
     assert is_better(load_family("translation").metric, 21.0, 20.0)
+
+
+def test_its_evidence_has_samples_tables_pictures_and_figures_for_everyone(trained: Any, evaluated: Stage) -> None:
+    found = evidence_of(evaluated)
+    assert found["figures"]
+    assert all(np.isfinite(value) for value in found["figures"].values())
+    titles = [table["title"] for table in found["tables"]]
+    assert len(titles) == len(set(titles)) >= 3
+    assert "Worst and best test rows" in titles
+    for table in found["tables"]:
+        assert table["note"]
+        assert all(len(row) == len(table["head"]) for row in table["rows"])
+    assert max(len(table["rows"]) for table in found["tables"]) >= min(20, len(trained.rows("test")))
+    folder = evaluated.path / "evidence"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["evidence.json", *found["pictures"]])
+    assert all(path.stat().st_size < 100_000 for path in folder.glob("*.png"))
+
+
+def test_its_evidence_is_the_same_when_it_is_made_again(trained: Any, evaluated: Stage) -> None:
+    predictor, rows = trained.predictor, trained.rows("test")
+    again = trained.family.evidence(predictor, rows, trained.family.evaluate(predictor, rows), trained.rows("train"))
+    assert dict(again.figures) == pytest.approx(evidence_of(evaluated)["figures"], rel=1e-4)
