@@ -11,12 +11,13 @@ from tasks.registry.folders import download_model_folder
 from tasks.registry.moves import find_reference
 
 SUMS_FILE = "SHA256SUMS"
+CARD_FILE = "README.md"
 
 
 def pull_version(family: str, reference: str, folder: Path) -> str:
     """Write the folder of a version (a number or an alias) to `folder`, which must be new or empty; tells what it did.
 
-    It appears under its name when it is whole and checked, not before.
+    It appears under its name when it is whole and checked, not before; the version's card is beside the model's files.
 
     Raises RegistryError when there is no such version, ChecksumError when its files are not those that were registered,
     StageError when `folder` cannot be written.
@@ -27,6 +28,8 @@ def pull_version(family: str, reference: str, folder: Path) -> str:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".pull-") as temporary:
             whole = download_model_folder(version, Path(temporary) / "model")
+            if version.description:
+                (whole / CARD_FILE).write_text(version.description, encoding="utf-8")
             count = write_sums(whole)
             fsync_tree(whole)
             # Takes the place of an empty folder, and of nothing else.

@@ -12,7 +12,7 @@ from deployments.tables import one_line, printable, table
 from llm.families import FAMILIES, load_family
 from llm.families.base import Answer
 from llm.home import stages_folder
-from llm.model.folder import read_options
+from llm.model.folder import auto_class, read_options
 from llm.tokens import rows_of
 from tasks.outcome import NOTHING_NEW, title
 from tasks.registry.connection import tracking_uri
@@ -20,12 +20,6 @@ from tasks.registry.versions import Version, list_champions
 
 _SAMPLES = 4
 _LONGEST = 100
-# How a class of `transformers` ends (`architectures` in config.json), and the class that loads any such model.
-_AUTO_CLASSES = {
-    "ForCausalLM": "AutoModelForCausalLM",
-    "ForSequenceClassification": "AutoModelForSequenceClassification",
-}
-_OTHERWISE = "AutoModelForSeq2SeqLM"
 
 
 @dataclass(frozen=True)
@@ -167,5 +161,4 @@ def _figures(values: Sequence[float | None]) -> list[str]:
 
 
 def _auto_class(champion: Champion) -> str:
-    architecture = read_options(champion.folder)["architectures"][0]
-    return next((auto for ending, auto in _AUTO_CLASSES.items() if architecture.endswith(ending)), _OTHERWISE)
+    return auto_class(read_options(champion.folder))

@@ -13,6 +13,7 @@ from flows.hooks import close_mlflow_runs
 from llm.stages import Stage
 from tasks.data import ingest, tokenize, train_tokenizer
 from tasks.evaluate import evaluate, score_baselines, score_champion
+from tasks.model_card import ModelCard
 from tasks.news import Question, answered, ask, remember
 from tasks.outcome import Outcome, nothing_new
 from tasks.promotion import judge, register_challenger, settle, write_comparison
@@ -107,7 +108,8 @@ def contest(
         champion=rival,
         score=score,
     )
-    version = settle(challenger, rival, decision, run, level=config.gate.promotion.level)
+    card = ModelCard(recipe, corpus=corpus, training=training, evaluation=evaluation, baselines=baselines)
+    version = settle(challenger, score, decision, run, over=rival, card=card, level=config.gate.promotion.level)
     write_comparison(recipe, run, decision, corpus=corpus, champion=score, challenger=(challenger.version, evaluation))
     return Outcome(
         version=version,

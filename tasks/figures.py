@@ -14,8 +14,13 @@ def figures(metrics: Mapping[str, float]) -> str:
 
 
 def within(value: float, interval: Sequence[float] | None) -> str:
-    """`21.34 (20.88 to 21.79)`: a figure with its interval, where there is one."""
-    return f"{value:.4g}" if interval is None else f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
+    """`21.34 (20.88 to 21.79)`: a figure with its interval, where there is one.
+
+    An interval without width, of rows that are all alike, would look like certainty.
+    """
+    if interval is None or interval[0] == interval[1]:
+        return f"{value:.4g}"
+    return f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
 def sparkline(values: Sequence[float], *, width: int = 40) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _LONGEST_CELL = 120
+# What begins markup within a line; "#" and "-" do so only at its beginning, where we write.
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~$&]")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
@@ -27,3 +30,10 @@ def plain(answer: Any) -> str:
     if isinstance(answer, Mapping):
         return ", ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in answer.values())
     return str(answer)
+
+
+def escaped(text: Any, *, longest: int = _LONGEST_CELL) -> str:
+    """Text of a user inside a page of ours: one line in which nothing is a link, a picture, a tag or a table's bar."""
+    line = " ".join(str(text).split())
+    line = line if len(line) <= longest else f"{line[:longest]}..."
+    return _MARKUP.sub(r"\\\g<0>", line)

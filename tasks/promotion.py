@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prefect import Task, task
@@ -10,19 +11,21 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from llm.errors import RegistryError
-from llm.evaluate import row_columns
+from llm.evaluate import EVIDENCE_FOLDER, row_columns
+from llm.evidence.pictures import loss_curve
 from llm.families import load_family
-from llm.files import read_json
+from llm.files import read_json, read_jsonl
 from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
 from llm.statistics.verdict import decide as compare
 from llm.tokens import rows_of
-from llm.training.stage import MODEL_FOLDER, PREDICTIONS_FILE
+from llm.training.stage import HISTORY_FILE, MODEL_FOLDER, PREDICTIONS_FILE
 from tasks.comparison_page import PAGE, render_comparison
 from tasks.figures import figures
 from tasks.gate import ChampionScore, Decision, GateConfig, decide
 from tasks.lineage import lineage
+from tasks.model_card import ModelCard
 from tasks.provenance import this_flow_run
 from tasks.registry.connection import tracking_uri
 from tasks.registry.logged_model import ModelToLog
@@ -54,6 +57,7 @@ def register_challenger(
     predictions = read_json(training.path / PREDICTIONS_FILE)
     metrics = evaluation.facts["metrics"]
     run.log_json("lineage.json", lineage(evaluation, root=stages_folder()))
+    run.log_files(_evidence_files(evaluation, training), folder=EVIDENCE_FOLDER)
     version = register(
         run,
         ModelToLog(
@@ -75,6 +79,11 @@ def register_challenger(
     )
     get_run_logger().info("registered as %s version %d: %s", version.family, version.version, figures(metrics))
     return version
+
+
+def _evidence_files(evaluation: Stage, training: Stage) -> dict[str, bytes | Path]:
+    files: dict[str, bytes | Path] = {path.name: path for path in (evaluation.path / EVIDENCE_FOLDER).iterdir()}
+    return files | {"loss.png": loss_curve(list(read_jsonl(training.path / HISTORY_FILE)))}
 
 
 @task(name="judge challenger", tags=["gate"], cache_policy=NO_CACHE, persist_result=False)
@@ -156,15 +165,31 @@ def write_comparison(
 
 @task(name="promote or refuse", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
 def settle(
-    challenger: Version, champion: Version | None, decision: Decision, run: TrainingRun, *, level: float
+    challenger: Version,
+    champion: ChampionScore | None,
+    decision: Decision,
+    run: TrainingRun,
+    *,
+    over: Version | None,
+    card: ModelCard,
+    level: float,
 ) -> Version:
-    """Move the alias `champion`, or leave it and write down why; `level` is what the p-value was held against."""
+    """Move the alias `champion` from `over`, or leave it and write down why, on the version's card too.
+
+    `champion` is the score of `over` on the challenger's test split; `level` is what the p-value was held against.
+    """
     story = "\n".join([f"{decision.outcome}:", *(f"- {reason}" for reason in decision.reasons)])
-    description = f"{figures(challenger.metrics)}; {story}"
+    description = card.markdown(
+        family=challenger.family,
+        version=challenger.version,
+        decision=decision.outcome,
+        reasons=decision.reasons,
+        champion=champion,
+    )
     if decision.promote:
         version = promote(
             challenger,
-            over=champion,
+            over=over,
             reasons=decision.reasons,
             description=description,
             p_value=decision.verdict.overall.p_better if decision.verdict else None,

@@ -15,6 +15,7 @@ from llm.statistics.intervals import RESAMPLES
 from llm.training.stage import HISTORY_FILE, PREDICTIONS_FILE
 from tasks.comparison_page import PAGE
 from tasks.comparison_story import comparison_lines
+from tasks.evidence_story import evidence_lines
 from tasks.figures import sparkline, within
 from tasks.markdown import cell, plain, table
 from tasks.outcome import Outcome
@@ -62,6 +63,7 @@ class Story:
             self._comparison(),
             self._curve(),
             self._samples(),
+            self._evidence(),
             self._data(),
             self._stages(),
             self._links(),
@@ -99,6 +101,9 @@ class Story:
                 challenger=self.evaluation,
                 version=before.version,
             )
+
+    def _evidence(self) -> Iterator[str]:
+        yield from evidence_lines(load_family(self.recipe.family).metric, self.evaluation, run_url=self.run_url)
 
     def _curve(self) -> Iterator[str]:
         facts = self.training.facts

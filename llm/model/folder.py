@@ -17,6 +17,12 @@ from llm.model.twins import TWINS, from_twin, to_twin, twin_config
 
 NIGHTSHIFT_FILE = "nightshift.json"
 GENERATION_FILE = "generation_config.json"
+# How a class of `transformers` ends (`architectures` in config.json), and the class that loads any such model.
+_AUTO_CLASSES = {
+    "ForCausalLM": "AutoModelForCausalLM",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+}
+_OTHERWISE = "AutoModelForSeq2SeqLM"
 
 
 def save_model(
@@ -74,6 +80,12 @@ def read_options(folder: Path) -> dict[str, Any]:
     Raises ModelFolderError when it is missing or not JSON.
     """
     return _read(folder / CONFIG_FILE)
+
+
+def auto_class(options: Mapping[str, Any]) -> str:
+    """The class of `transformers` that loads a folder with this config.json, by name."""
+    architecture = options["architectures"][0]
+    return next((auto for ending, auto in _AUTO_CLASSES.items() if architecture.endswith(ending)), _OTHERWISE)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

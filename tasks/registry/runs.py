@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -151,6 +153,14 @@ class TrainingRun:
         """Keep `value` as the artifact `name`."""
         with registry_errors(f"storing {name}"):
             self._client.log_dict(self.open(), dict(value), name)
+
+    def log_files(self, files: Mapping[str, bytes | Path], *, folder: str) -> None:
+        """Keep files, by name, in a folder of the run's artifacts: what is there under the same names is replaced."""
+        with registry_errors(f"storing {folder}"), tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
+            for name, content in files.items():
+                data = content if isinstance(content, bytes) else content.read_bytes()
+                (Path(temporary) / name).write_bytes(data)
+            self._client.log_artifacts(self.open(), temporary, folder)
 
     def metrics(self) -> MetricBuffer:
         """A buffer for the curve; it opens the run with its first points."""

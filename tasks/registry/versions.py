@@ -48,6 +48,7 @@ class Version:
     created: datetime
     champion_since: datetime | None
     aliases: tuple[str, ...]
+    description: str = ""  # its card
 
     @property
     def uri(self) -> str:
@@ -241,6 +242,7 @@ def _read(found: ModelVersion) -> Version:
         created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
         champion_since=_time(tags, SINCE),
         aliases=tuple(found.aliases),
+        description=found.description or "",
     )
 
 

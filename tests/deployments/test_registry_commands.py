@@ -20,6 +20,7 @@ from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import DatasetRecord, TrainingIdentity, training_run
 from tasks.registry.versions import Measured, Version, champion, promote, register
 
+CARD = "# classification, version 2\n\n- für alle\n"
 runner = CliRunner()
 
 
@@ -33,7 +34,7 @@ def registry(toy_training, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         first = add_version(folder, "k1", steps=20, accuracy=0.5, rows=240)
         first = promote(first, over=None, reasons=("the first",), description="")
         second = add_version(folder, "k2", steps=40, accuracy=0.75, rows=250)
-        promote(second, over=first, reasons=("better",), description="", p_value=0.0123, level=0.05)
+        promote(second, over=first, reasons=("better",), description=CARD, p_value=0.0123, level=0.05)
         yield home
 
 
@@ -219,3 +220,11 @@ def test_a_pulled_champion_is_the_hugging_face_folder(tmp_path):
     nightshift("pull", "classification", str(tmp_path / "pulled"))
     config = json.loads((tmp_path / "pulled" / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
+
+
+def test_the_card_of_a_version_is_the_readme_of_its_folder_and_one_without_a_card_has_none(tmp_path):
+    for version, expected in (("2", CARD), ("1", None)):
+        folder = tmp_path / version
+        assert nightshift("pull", "classification", str(folder), "--version", version).exit_code == 0
+        readme = folder / "README.md"
+        assert (readme.read_text(encoding="utf-8") if readme.exists() else None) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -81,6 +82,20 @@ def test_the_mlflow_run_holds_the_whole_training(first, home):
     assert not list(home.rglob("*.pkl"))
 
 
+def test_the_run_holds_intervals_and_the_evidence_with_its_pictures(first, tmp_path):
+    metrics = mlflow_run(first).data.metrics
+    assert metrics["test/accuracy_low"] <= metrics["test/accuracy"] <= metrics["test/accuracy_high"]
+    folder = Path(client().download_artifacts(first["mlflow_run_id"], "evidence", str(tmp_path)))
+    names = {path.name for path in folder.iterdir()}
+    assert {"evidence.json", "reliability.png", "confusion.png", "length.png", "loss.png"} == names
+
+
+def test_the_card_is_the_description_of_the_registered_version(first):
+    card = client().get_model_version("classification", "1").description
+    assert card.startswith("# classification, version 1: promoted\n")
+    assert "## Where it is weak" in card
+
+
 def test_the_lineage_reaches_from_the_evaluation_to_the_corpus(first, tmp_path):
     path = client().download_artifacts(first["mlflow_run_id"], "lineage.json", str(tmp_path))
     with open(path) as file:
@@ -96,6 +111,9 @@ def test_the_report_tells_the_story(first):
         "naive_bayes",
         "400 records read, 400 kept",
         "▁",
+        "## Evidence",
+        "### Calibration",
+        "95 % bootstrap intervals",
         first["mlflow_run_id"],
         "models:/classification/1",
     ):

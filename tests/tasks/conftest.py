@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from llm.baselines.base import baselines_stage
+from llm.evaluate import evaluation_stage
+from llm.families import load_family
+from llm.stages import open_stage
+from llm.training.stage import MODEL_FOLDER
+from tasks.model_card import ModelCard
 from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import DatasetRecord, TrainingIdentity
 
@@ -62,3 +68,17 @@ def model(tmp_path: Path) -> Callable[[str], ModelToLog]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def card(toy_recipe, toy_training) -> ModelCard:
+    """The card of the toy classification, evaluated once a session."""
+    root = toy_training.path.parents[1]
+    corpus, tokens = (
+        open_stage(next(path for path in (root / name).iterdir() if path.name.isalnum()))
+        for name in ("corpus", "tokens")
+    )
+    family = load_family(toy_recipe.family)
+    evaluation = evaluation_stage(toy_training.path / MODEL_FOLDER, toy_training.key, corpus, threads=1, root=root)
+    baselines = baselines_stage(corpus, tokens, baselines=family.baselines, family=family.name, root=root)
+    return ModelCard(toy_recipe, corpus=corpus, training=toy_training, evaluation=evaluation, baselines=baselines)

@@ -24,3 +24,7 @@ def test_a_flat_or_empty_curve_is_drawn_too():
 def test_a_figure_stands_before_its_interval():
     assert within(91.234, (90.1, 92.449)) == "91.23 (90.1 to 92.45)"
     assert within(91.234, None) == "91.23"
+
+
+def test_an_interval_without_width_is_not_shown():
+    assert within(100.0, (100.0, 100.0)) == "100"

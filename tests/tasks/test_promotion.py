@@ -17,11 +17,12 @@ from tasks.registry.runs import training_run
 from tasks.registry.versions import Measured, register
 
 WORSE = [right.replace("bitte jetzt", "sofort") for right in RIGHT]
+SCORE = ChampionScore(version=1, metrics={"bleu": 21.0})
 MEASURED = Measured(metrics={"bleu": 21.5}, baselines={}, test_split="c0ffee")
 
 
 @pytest.fixture
-def two_versions(home, identity, model):
+def two_versions(home, identity, model, card):
     """Version 1 became champion, version 2 is to be decided on."""
 
     def enter(key):
@@ -31,7 +32,7 @@ def two_versions(home, identity, model):
     first = enter("k1")
     with disable_run_logger(), training_run(identity("k1")) as run:
         decision = Decision(outcome="promoted", reasons=("the first",), checks=())
-        first = settle.fn(first, None, decision, run, level=0.025)
+        first = settle.fn(first, None, decision, run, over=None, card=card, level=0.025)
     return first, enter("k2")
 
 
@@ -40,25 +41,27 @@ def decide(outcome: Outcome, found) -> Decision:
 
 
 def test_the_ledger_holds_the_p_value_of_the_comparison_and_the_level_it_was_held_against(
-    two_versions, identity, tmp_path
+    two_versions, identity, card, tmp_path
 ):
     champion, challenger = two_versions
     found = compared(tmp_path, WORSE, RIGHT)
     with disable_run_logger(), training_run(identity("k2")) as run:
-        settled = settle.fn(challenger, champion, decide("promoted", found), run, level=0.04)
+        settled = settle.fn(challenger, SCORE, decide("promoted", found), run, over=champion, card=card, level=0.04)
     assert settled.is_champion
     first, second = read_aliases(client(), "translation").ledger.entries
     assert (first.p_value, first.level) == (None, None)
     assert (second.before, second.after, second.level) == (1, 2, 0.04)
     assert second.p_value == found.verdict.overall.p_better < 0.04
     assert second.why == found.verdict.reasons
+    shown = client().get_model_version("translation", "2").description
+    assert shown.startswith("# translation, version 2: promoted\n\n- The challenger is better: bleu")
 
 
-def test_a_refused_challenger_moves_nothing_and_carries_its_reasons(two_versions, identity, tmp_path):
+def test_a_refused_challenger_moves_nothing_and_carries_its_reasons(two_versions, identity, card, tmp_path):
     champion, challenger = two_versions
     found = compared(tmp_path, RIGHT, WORSE)
     with disable_run_logger(), training_run(identity("k2")) as run:
-        settled = settle.fn(challenger, champion, decide("refused", found), run, level=0.025)
+        settled = settle.fn(challenger, SCORE, decide("refused", found), run, over=champion, card=card, level=0.025)
     assert (settled.decision, settled.reasons) == ("refused", found.verdict.reasons)
     aliases = read_aliases(client(), "translation")
     assert aliases.versions == {"champion": 1, "challenger": 2}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,16 @@ def test_the_runs_of_a_crashed_flow_run_are_closed_and_no_others(home, identity)
 
 def test_options_are_flattened_with_dots():
     assert flatten({"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None}) == {"a.b.c": "1", "a.d": "[1, 2]", "e": "None"}
+
+
+def test_files_are_kept_in_a_folder_and_replaced_when_they_are_logged_again(home, identity, tmp_path):
+    page = tmp_path / "page.json"
+    page.write_text("{}")
+    for picture in (b"old", b"new"):
+        with training_run(identity("k1")) as run:
+            run.log_files({"a.png": picture, "b.json": page}, folder="evidence")
+    folder = Path(client().download_artifacts(run.run_id, "evidence", str(tmp_path)))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a.png": b"new", "b.json": b"{}"}
 
 
 def test_the_note_links_to_the_prefect_flow_run(home, identity):
