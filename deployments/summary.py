@@ -38,7 +38,7 @@ def samples_of(champion: Champion, summary: Mapping[str, Any]) -> list[Sample]:
     rows = rows_of(stages_folder() / "corpus" / corpus["key"], "test")
     # Neighbours come from one play or one component: a step spreads the choice over the split.
     chosen = rows[:: max(1, len(rows) // _SAMPLES)][:_SAMPLES]
-    texts = family.sample_inputs(chosen, len(chosen))
+    texts = [champion.predictor.shortened(text) for text in family.sample_inputs(chosen, len(chosen))]
     open_ended = family.target_field == family.input_field
     expected = [None if open_ended else row[family.target_field] for row in chosen]
     answers = champion.predictor.predict(texts)

@@ -14,6 +14,11 @@ class NightshiftError(Exception):
         self.problem = problem
         self.remedy = remedy
 
+    @property
+    def sentence(self) -> str:
+        """Problem and remedy on one line."""
+        return f"{'; '.join(self.problem.splitlines())}: {self.remedy}"
+
     def __str__(self) -> str:
         return f"{self.problem}\n  remedy: {self.remedy}"
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from llm.config import parse_config
-from llm.engines.base import Engine, load_engine
+from llm.config import Config, parse_config
+from llm.engines.base import Engine, Renumbered, load_engine
 from llm.engines.config import EngineName, ServingConfig
 from llm.errors import InputError
 from llm.families import load_family
@@ -71,20 +72,75 @@ class Predictor:
     def predict(self, texts: Sequence[str], **params: Any) -> list[Answer]:
         """One answer a text, in order; `params` are the family's inference parameters, by name.
 
-        Raises InputError for what is not text or is longer than the model takes, ConfigError for a parameter that
-        does not exist or is out of bounds.
+        Raises InputError for what is not text, is empty or is longer than the model takes, ConfigError for a parameter
+        that does not exist or is out of bounds.
         """
         if isinstance(texts, str):
             raise InputError("predict takes a list of texts, not one text", remedy="write predict([text])")
-        config = parse_config(self.family.params, params, where=f"parameters of {self.family.name}")
-        read = self.tokenizer.encode_batch(self.family.prepare(texts))
-        for number, (text, ids) in enumerate(zip(texts, read, strict=True)):
-            if len(ids) > self.max_positions:
-                raise InputError(
-                    f"text {number} ({text[:40]!r}...) has {len(ids)} tokens, and the model takes {self.max_positions}",
-                    remedy="shorten it, or split it into several",
-                )
+        config = self.parse_params(params)
+        self.check(texts, config)
         return self.family.answer(self, texts, config)
+
+    def stream(self, text: str, **params: Any) -> Iterator[str]:
+        """The answer to one text in pieces, as the model writes them; joined, they are what `predict` answers.
+
+        No piece ends within a character. Beam search and CTranslate2 write the whole text first: then it comes as
+        one. Raises what `predict` raises, before the first piece, and InputError in a family that writes no text.
+        """
+        config = self.parse_params(params)
+        self.check([text], config)
+        return self.family.stream(self, text, config)
+
+    def answer_together(self, requests: Sequence[Sequence[str]], config: Config) -> list[list[Answer]]:
+        """The answers to several requests that were checked, in one call; each as alone where `engine.independent`."""
+        texts = [text for request in requests for text in request]
+        numbers = [number for request in requests for number in range(len(request))]
+        answers = iter(self.family.answer(replace(self, engine=Renumbered(self.engine, numbers)), texts, config))
+        return [list(islice(answers, len(request))) for request in requests]
+
+    def parse_params(self, params: Mapping[str, Any]) -> Config:
+        """The family's inference parameters; those left out have their defaults.
+
+        Raises ConfigError for a parameter that does not exist or is out of bounds.
+        """
+        return parse_config(self.family.params, params, where=f"parameters of {self.family.name}")
+
+    def check(self, texts: Sequence[str], config: Config) -> None:
+        """Raise InputError, which gives the number of the first text that is no text, is empty, or is too long."""
+        room = self.family.room(config, max_positions=self.max_positions)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputError(f"text {number} is {type(text).__name__}, not str", remedy="give text only")
+            if not text.strip():
+                raise InputError(f"text {number} is empty", remedy="leave it out, or write something in it")
+        for number, (text, ids) in enumerate(zip(texts, self._read(texts), strict=True)):
+            if len(ids) > room.tokens:
+                raise InputError(
+                    f"text {number} ({text[:40]!r}...) has {len(ids)} tokens, and {room.limit}", remedy=room.remedy
+                )
+
+    @property
+    def max_texts(self) -> int:
+        """Most texts of one call to the registered or served model."""
+        return serving_of(self.description).max_texts
+
+    def check_count(self, texts: Sequence[str]) -> None:
+        """Raise InputError when there are more texts than `max_texts`."""
+        if len(texts) > self.max_texts:
+            raise InputError(
+                f"{len(texts)} texts in one call, and the model takes {self.max_texts} (serving.max_texts)",
+                remedy="send them in several calls",
+            )
+
+    def shortened(self, text: str) -> str:
+        """The text, or a beginning of it that fits the model with the default parameters."""
+        room = self.family.room(self.family.params(), max_positions=self.max_positions)
+        while text and (tokens := len(self._read([text])[0])) > room.tokens:
+            text = text[: max(0, min(len(text) * room.tokens // tokens, len(text) - 1))]
+        return text
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tokenizer.encode_batch(self.family.prepare(texts))
 
 
 def serving_of(description: Mapping[str, Any]) -> ServingConfig:

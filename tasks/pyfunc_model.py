@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel
+
+
+class Refused(MlflowException):
+    """Bad input, as one sentence with status 400.
+
+    Of any other exception MLflow's server sends the traceback, and before the message of its own it writes the whole
+    input once more, however long it is: here the reply is the sentence alone.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, error_code=BAD_REQUEST)
+        self.sentence = sentence
+
+    def serialize_as_json(self) -> str:
+        """The body of the reply."""
+        return json.dumps({"error_code": self.error_code, "message": self.sentence})
+
+
+@contextmanager
+def bad_input_refused() -> Iterator[None]:
+    """Turn the errors that a caller can do something about into Refused."""
+    from llm.errors import ConfigError, InputError
+
+    try:
+        yield
+    except (ConfigError, InputError) as error:
+        raise Refused(error.sentence) from None
 
 
 def callers_arguments(data: Any, params: Any) -> tuple[Any, Any]:
@@ -47,6 +78,7 @@ def texts_of(data: Any) -> list[str]:
 
     Raises InputError for anything else.
     """
+    import numpy as np
     import pandas as pd
 
     from llm.errors import InputError
@@ -61,11 +93,16 @@ def texts_of(data: Any) -> list[str]:
                 remedy="pass a list of texts, or the one column that holds them",
             )
         data = data.iloc[:, 0]
+    if not isinstance(data, list | tuple | pd.Series | np.ndarray):
+        raise InputError(
+            f"the input is {data!r:.80} ({type(data).__name__}), but the model takes texts",
+            remedy="pass a list of strings",
+        )
     texts = list(data)
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(
-                f"input {number} is {text!r} ({type(text).__name__}), but the model takes texts",
+                f"input {number} is {text!r:.80} ({type(text).__name__}), but the model takes texts",
                 remedy="pass a list of strings",
             )
     return texts
@@ -88,8 +125,11 @@ with warnings.catch_warnings(record=True):
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
             """One answer a text; `params` are the signature's, with its defaults filled in by MLflow."""
             data, given = callers_arguments(model_input, params)
-            refuse_unknown(given or {}, known=params or {})
-            return self.predictor.predict(texts_of(data), **(params or {}))
+            with bad_input_refused():
+                refuse_unknown(given or {}, known=params or {})
+                texts = texts_of(data)
+                self.predictor.check_count(texts)
+                return self.predictor.predict(texts, **(params or {}))
 
 
 set_model(TextModel())

@@ -5,7 +5,7 @@ Shapes: B batch, V vocabulary, N new tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -101,3 +101,17 @@ def write(steps: NextToken, choose: Choose, *, max_new_tokens: int, eos_id: int,
             rows, ids, unfinished = rows[kept], ids[kept], unfinished[kept]
         logits = steps.advance(ids.unsqueeze(1))
     return written
+
+
+def write_one(steps: NextToken, choose: Choose, *, max_new_tokens: int, eos_id: int) -> Iterator[int]:
+    """The tokens that `write` gives to the only row, each when it is chosen, without `eos_id`."""
+    logits = steps.start(max_new_tokens)
+    row = torch.zeros(1, dtype=torch.int64, device=logits.device)
+    for step in range(max_new_tokens):
+        ids = choose(logits, row)
+        token = int(ids)
+        if token == eos_id:
+            return
+        yield token
+        if step + 1 < max_new_tokens:
+            logits = steps.advance(ids.unsqueeze(1))

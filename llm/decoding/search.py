@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -39,6 +39,18 @@ def search(
         choose = _choice(config, range(steps.rows) if numbers is None else numbers)
         written = sampling.write(steps, choose, max_new_tokens=config.max_new_tokens, eos_id=eos_id, pad_id=pad_id)
     return [until(ids, eos_id) for ids in written.tolist()]
+
+
+@torch.inference_mode()
+def search_one(steps: NextToken, config: SearchConfig, *, eos_id: int) -> Iterator[int]:
+    """The tokens of one text as `search` would write it alone, each as soon as it is chosen; no beam search.
+
+    Raises InputError when the text does not fit the model with `config.max_new_tokens` more tokens.
+    """
+    assert steps.rows == 1
+    assert config.num_beams == 1, "a beam search knows no token before it knows all"
+    choose = _choice(config, [0])
+    yield from sampling.write_one(steps, choose, max_new_tokens=config.max_new_tokens, eos_id=eos_id)
 
 
 def _choice(config: SearchConfig, numbers: Sequence[int]) -> sampling.Choose:

@@ -28,3 +28,4 @@ class ServingConfig(Config):
         "torch",
         description="what writes the texts; all but float32 round the weights, ctranslate2 needs its package",
     )
+    max_texts: int = Field(4096, ge=1, description="most texts of one call to the registered model, REST included")

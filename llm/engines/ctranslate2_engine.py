@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from llm.config import Config
 from llm.decoding.config import SearchConfig
 from llm.decoding.search import until
 from llm.decoding.steps import check_prompt, check_room, check_source
@@ -51,16 +52,27 @@ class CTranslate2Engine:
             str(self._files), device="cpu", compute_type=self._compute_type, inter_threads=workers, intra_threads=1
         )
 
-    def write(self, inputs: Sequence[Sequence[int]], config: SearchConfig) -> list[list[int]]:
+    def write(
+        self, inputs: Sequence[Sequence[int]], config: SearchConfig, *, numbers: Sequence[int] | None = None
+    ) -> list[list[int]]:
         """See Engine.
 
         Raises InputError too for a seed that CTranslate2 does not take.
         """
+        del numbers  # its random numbers are those of a whole call
         for number, ids in enumerate(inputs):
             self._assembly.check(ids, config, number=number, positions=self._positions)
         tokens = [[self._tokens[id_] for id_ in ids] for ids in inputs]
         written = self._sample(tokens, config) if config.temperature > 0 else self._search(tokens, config)
         return [until([self._ids[token] for token in text], EOS_ID) for text in written]
+
+    def stream(self, ids: Sequence[int], config: SearchConfig) -> Iterator[int]:
+        """See Engine: CTranslate2 writes the whole text first."""
+        yield from self.write([ids], config)[0]
+
+    def independent(self, config: Config) -> bool:
+        """See Engine: samples depend on the texts that are drawn before them."""
+        return not isinstance(config, SearchConfig) or config.temperature == 0
 
     def _search(self, tokens: list[list[str]], config: SearchConfig) -> list[list[str]]:
         # A batch smaller than all workers' full ones is shared out among them.

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from llm.batching import chunks, pad
+from llm.config import Config
 from llm.decoding.config import SearchConfig
-from llm.decoding.search import search
+from llm.decoding.search import search, search_one
 from llm.decoding.single_token import DecoderStep, EncoderDecoderStep
 from llm.decoding.steps import DecoderOnlySteps, EncoderDecoderSteps, NextToken
 from llm.model.decoder import DecoderModel
@@ -69,8 +70,11 @@ class TorchEngine:
         # Laid out once, at the first text: a model that only scores needs no second copy of its weights.
         return _BATCHES[type(self.model)].step(self.model, dtype=self.dtype)
 
-    def write(self, inputs: Sequence[Sequence[int]], config: SearchConfig) -> list[list[int]]:
+    def write(
+        self, inputs: Sequence[Sequence[int]], config: SearchConfig, *, numbers: Sequence[int] | None = None
+    ) -> list[list[int]]:
         """See Engine: the longest inputs first, so that a batch holds little padding."""
+        own = range(len(inputs)) if numbers is None else numbers
         reading = _BATCHES[type(self.model)]
         step = self._step  # laid out before several threads want it
         workers = self._workers(len(inputs), beams=config.num_beams)
@@ -79,7 +83,7 @@ class TorchEngine:
 
         def write_batch(batch: list[int]) -> list[list[int]]:
             steps = reading.steps(self.model, step, [inputs[row] for row in batch])
-            return search(steps, config, eos_id=EOS_ID, pad_id=PAD_ID, numbers=batch)
+            return search(steps, config, eos_id=EOS_ID, pad_id=PAD_ID, numbers=[own[row] for row in batch])
 
         written: list[list[int]] = [[] for _ in inputs]
         done = _one_thread_each(write_batch, batches, workers=workers) if workers > 1 else map(write_batch, batches)
@@ -87,6 +91,19 @@ class TorchEngine:
             for row, text in zip(batch, texts, strict=True):
                 written[row] = text
         return written
+
+    def stream(self, ids: Sequence[int], config: SearchConfig) -> Iterator[int]:
+        """See Engine: beam search may still change all of a text at its last token, so it writes the whole first."""
+        if config.num_beams > 1:
+            yield from self.write([ids], config)[0]
+            return
+        steps = _BATCHES[type(self.model)].steps(self.model, self._step, [ids])
+        yield from search_one(steps, config, eos_id=EOS_ID)
+
+    def independent(self, config: Config) -> bool:
+        """See Engine."""
+        del config
+        return True
 
     def _workers(self, texts: int, *, beams: int) -> int:
         """How many batches are written at once: threads that share a batch wait for each other at every operation."""

@@ -5,7 +5,7 @@ Shapes: B batch, T target length, S source length, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -57,6 +57,20 @@ class Evaluation:
     sums: Mapping[str, RowSums]
 
 
+@dataclass(frozen=True)
+class Room:
+    """The longest input in tokens, template included; `limit` ends a sentence on one that is longer."""
+
+    tokens: int
+    limit: str
+    remedy: str
+
+    @classmethod
+    def whole(cls, max_positions: int) -> Room:
+        """All positions of the model."""
+        return cls(max_positions, f"the model takes {max_positions}", "shorten it, or split it into several")
+
+
 class Family(Protocol):
     """The contract; `tests/llm/families` runs it over every entry of `FAMILIES`."""
 
@@ -97,11 +111,20 @@ class Family(Protocol):
     def prepare(self, texts: Sequence[str]) -> Sequence[str]:
         """What the tokenizer reads of inputs; most often the inputs."""
 
+    def room(self, params: Config, *, max_positions: int) -> Room:
+        """How long an input of a model with so many positions may be."""
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """Inputs for the predictions that are shown to people and repeated by the gate."""
 
     def answer(self, predictor: Predictor, texts: Sequence[str], params: Config) -> list[Answer]:
         """Predictions for `texts`, in their order."""
+
+    def stream(self, predictor: Predictor, text: str, params: Config) -> Iterator[str]:
+        """The answer to one text in pieces, as they are written.
+
+        Raises InputError in a family that writes no text.
+        """
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """Metrics on a split; no model of another family can reach here."""

@@ -5,7 +5,7 @@ Shapes: B batch, S length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,9 +20,9 @@ from llm.batching import bucketed, chunks, pad
 from llm.cleaning.config import CleaningConfig
 from llm.config import Config
 from llm.corpora.string_languages import StringLanguagesConfig
-from llm.errors import CorpusError
+from llm.errors import CorpusError, InputError
 from llm.evidence.base import Evidence
-from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Room, Row, lazy_baseline
 from llm.label_evidence import label_evidence, start_from
 from llm.made_texts import with_made_texts
 from llm.model.config import EncoderConfig
@@ -163,6 +163,11 @@ class Classification:
         """As they are."""
         return texts
 
+    def room(self, params: Config, *, max_positions: int) -> Room:
+        """All of the encoder's positions."""
+        del params
+        return Room.whole(max_positions)
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """The first texts."""
         return [row["text"] for row in rows[:count]]
@@ -181,6 +186,11 @@ class Classification:
                 answer["top"] = [[model.labels[i], round(v, 6)] for i, v in zip(numbers, values, strict=True)]
             answers.append(answer)
         return answers
+
+    def stream(self, predictor: Predictor, text: str, params: Config) -> Iterator[str]:
+        """Raises InputError: a label comes whole."""
+        del predictor, text, params
+        raise InputError("classification writes no text that could be streamed", remedy="use predict")
 
     @torch.inference_mode()
     def _probabilities(self, predictor: Predictor, texts: Sequence[str]) -> torch.Tensor:

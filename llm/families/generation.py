@@ -5,7 +5,7 @@ Shapes: B batch, T length, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import window_starts
+from llm.config import Config
 from llm.corpora.plays import PlaysConfig
 from llm.decoding.config import SearchConfig
 from llm.evidence.base import Evidence, drawn
-from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Room, Row, lazy_baseline
 from llm.model.config import DecoderConfig
 from llm.model.decoder import DecoderModel
 from llm.model.loss import projected_cross_entropy
@@ -29,6 +30,7 @@ from llm.progress import track
 from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.slicing import of_every_kind
 from llm.statistics.measures import BitsPerByte, Measure
+from llm.text_stream import decoded
 from llm.tokenizer import BOS_ID, EOS_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
@@ -112,20 +114,29 @@ class Generation:
         """As they are."""
         return texts
 
+    def room(self, params: Config, *, max_positions: int) -> Room:
+        """What the continuation leaves of the decoder's positions: they share them."""
+        assert isinstance(params, SearchConfig)
+        left = max(0, max_positions - params.max_new_tokens)
+        return Room(
+            left,
+            f"the model takes {left} beside max_new_tokens = {params.max_new_tokens} ({max_positions} in all)",
+            "shorten it, or lower max_new_tokens",
+        )
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """The first lines of the first texts."""
         return ["".join(row["text"].splitlines(keepends=True)[:_PROMPT_LINES]) for row in rows[:count]]
 
     def answer(self, predictor: Predictor, texts: Sequence[str], params: SearchConfig) -> list[Answer]:
         """Continuations, without the prompts; the same call gives the same."""
-        room = max(1, predictor.max_positions - params.max_new_tokens)
-        # A prompt that leaves no room keeps its end: that is what the continuation follows.
-        ids = [
-            [row[0], *row[1:][-(room - 1) :]] if len(row) > room else row
-            for row in predictor.tokenizer.encode_batch(texts)
-        ]
+        ids = predictor.tokenizer.encode_batch(texts)
         answers: list[Answer] = list(predictor.tokenizer.decode_batch(predictor.engine.write(ids, params)))
         return answers
+
+    def stream(self, predictor: Predictor, text: str, params: SearchConfig) -> Iterator[str]:
+        """The continuation."""
+        return decoded(predictor.engine.stream(predictor.tokenizer.encode(text), params), predictor.tokenizer)
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """Bits per byte and perplexity a token; <s> is given, never predicted."""

@@ -5,7 +5,7 @@ Shapes: B batch, S source length, T target length, N real target positions, V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,10 +17,11 @@ from torch import nn
 from llm.baselines.base import BaselineData, BaselineResult
 from llm.batching import bucketed, pad
 from llm.cleaning.config import CleaningConfig
+from llm.config import Config
 from llm.corpora.interface_strings import InterfaceStringsConfig
 from llm.decoding.config import SearchConfig
 from llm.evidence.base import Evidence
-from llm.families.base import Answer, Batch, Evaluation, LossSum, Row, lazy_baseline
+from llm.families.base import Answer, Batch, Evaluation, LossSum, Room, Row, lazy_baseline
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.model.loss import projected_cross_entropy
@@ -30,6 +31,7 @@ from llm.recipe import EvaluationConfig, Recipe, smaller
 from llm.slicing import of_every_kind
 from llm.statistics.measures import CorpusBleu, Measure
 from llm.subwords import undo_merges
+from llm.text_stream import decoded, named_pieces
 from llm.tokenizer import PAD_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig
 from llm.tokens import Survey, TokenColumn, TokenTable
@@ -126,6 +128,11 @@ class Translation:
         """With numbered placeholders, as in training."""
         return [numbered(text, names_in(text)) for text in texts]
 
+    def room(self, params: Config, *, max_positions: int) -> Room:
+        """All of the encoder's positions."""
+        del params
+        return Room.whole(max_positions)
+
     def sample_inputs(self, rows: Sequence[Row], count: int) -> list[str]:
         """The first sources."""
         return [row["source"] for row in rows[:count]]
@@ -136,6 +143,12 @@ class Translation:
         sources = [ids[:longest] for ids in predictor.tokenizer.encode_batch(self.prepare(texts))]
         written = predictor.tokenizer.decode_batch(predictor.engine.write(sources, params))
         return [named(target, names_in(text)) for target, text in zip(written, texts, strict=True)]
+
+    def stream(self, predictor: Predictor, text: str, params: SearchConfig) -> Iterator[str]:
+        """The translation, with the names of its placeholders."""
+        [source] = predictor.tokenizer.encode_batch(self.prepare([text]))
+        pieces = decoded(predictor.engine.stream(source, params), predictor.tokenizer)
+        return named_pieces(pieces, names_in(text))
 
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """BLEU, chrF and the share of placeholders kept, in percent."""

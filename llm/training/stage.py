@@ -28,7 +28,7 @@ from llm.training.trainer import Report, Trainer
 
 log = logging.getLogger(__name__)
 
-_VERSION = 4
+_VERSION = 5
 _SAMPLES = 20
 
 MODEL_FOLDER = "model"
@@ -176,7 +176,7 @@ def _generation_defaults(params: dict[str, Any]) -> dict[str, Any]:
 
 def _predictions(predictor: Predictor, family: Family, corpus: Stage) -> dict[str, Any]:
     rows = list(islice(read_rows(corpus.path, "test"), _SAMPLES))
-    inputs = family.sample_inputs(rows, _SAMPLES)
+    inputs = [predictor.shortened(text) for text in family.sample_inputs(rows, _SAMPLES)]
     answers = predictor.predict(inputs)
     expected = [row[family.target_field] for row in rows[: len(inputs)]]
     params = predictor.description["params"]

@@ -14,6 +14,7 @@ import mlflow.pyfunc
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature, infer_signature
+from mlflow.types.schema import AnyType, ColSpec, Schema
 
 import llm
 from llm.engines.config import ENGINE_PACKAGES, ServingConfig
@@ -120,8 +121,14 @@ def _is_converted(path: Path) -> bool:
 
 
 def signature(model: ModelToLog) -> ModelSignature:
-    """Texts in, what the model answers out, and the typed inference parameters with their defaults."""
-    return infer_signature(list(model.inputs), list(model.answers), params=dict(model.params))
+    """Texts in, what the model answers out, and the typed inference parameters with their defaults.
+
+    The input is said to be anything: under "string", MLflow's server turns a null into the text "None" and a number
+    into its digits before the model sees them, and the model could not refuse them.
+    """
+    found = infer_signature(list(model.inputs), list(model.answers), params=dict(model.params))
+    anything = ColSpec(AnyType())  # type: ignore[no-untyped-call]
+    return ModelSignature(inputs=Schema([anything]), outputs=found.outputs, params=found.params)
 
 
 def requirements(serving: ServingConfig) -> list[str]:

@@ -146,6 +146,70 @@ def test_input_that_is_too_long_is_told_not_cut(trained: Any) -> None:
         trained.predictor.predict(["short", "word " * 3000])
 
 
+@pytest.mark.parametrize("texts", [[""], ["short", " \n"]])
+def test_an_empty_text_is_told(trained: Any, texts: list[str]) -> None:
+    with pytest.raises(InputError, match=f"text {len(texts) - 1} is empty"):
+        trained.predictor.predict(texts)
+
+
+@pytest.mark.parametrize("text", [None, 3, ["a"], b"a"])
+def test_what_is_no_text_is_told(trained: Any, text: object) -> None:
+    with pytest.raises(InputError, match=f"text 1 is {type(text).__name__}, not str"):
+        trained.predictor.predict(["short", text])
+
+
+def test_input_that_fits_only_without_what_is_to_be_written_is_told_not_cut(trained: Any) -> None:
+    predictor = trained.predictor
+    words = next(
+        n for n in range(1, 400) if len(predictor.tokenizer.encode("house " * n)) > predictor.max_positions - 8
+    )
+    text = "house " * (words - 1)
+    if "max_new_tokens" in trained.family.params.model_fields and trained.family.target_field == "text":
+        with pytest.raises(InputError, match=r"the model takes 226 beside max_new_tokens = 30 \(256 in all\)"):
+            predictor.predict([text], max_new_tokens=30)
+    else:
+        assert predictor.predict([text])
+
+
+def test_a_long_text_is_shortened_to_what_the_model_takes_and_a_short_one_is_left_alone(trained: Any) -> None:
+    predictor = trained.predictor
+    assert predictor.shortened("house river") == "house river"
+    short = predictor.shortened("house " * 3000)
+    assert 50 < len(short) < 3000
+    assert ("house " * 3000).startswith(short)
+    predictor.check([short], trained.family.params())
+
+
+def test_an_answer_that_is_streamed_is_the_answer_in_pieces(trained: Any) -> None:
+    predictor = trained.predictor
+    if "max_new_tokens" not in trained.family.params.model_fields:
+        with pytest.raises(InputError, match="writes no text"):
+            predictor.stream("house river")
+        return
+    for params in ({"temperature": 0.0, "num_beams": 1}, {"temperature": 1.0, "num_beams": 1}, {"num_beams": 3}):
+        values = {"max_new_tokens": 20, "temperature": 0.0, **params}
+        pieces = list(predictor.stream("house {river} stone", **values))
+        assert "".join(pieces) == predictor.predict(["house {river} stone"], **values)[0]
+        assert all(pieces)
+    with pytest.raises(InputError, match="text 0 is empty"):
+        predictor.stream("")
+
+
+def test_requests_that_are_answered_together_get_the_answers_they_get_alone(trained: Any) -> None:
+    predictor = trained.predictor
+    texts = [row[trained.family.input_field][:60] for row in trained.rows("test")][:7]
+    requests = [texts[:1], texts[1:4], texts[4:]]
+    draws = {"temperature": 1.0, "max_new_tokens": 12} if "temperature" in trained.family.params.model_fields else {}
+    if "num_beams" in trained.family.params.model_fields:
+        draws["num_beams"] = 1
+    config = predictor.parse_params(draws)
+    assert predictor.engine.independent(config)
+    together = predictor.answer_together(requests, config)
+    assert [_labels(answers) for answers in together] == [
+        _labels(predictor.predict(request, **draws)) for request in requests
+    ]
+
+
 def test_one_text_instead_of_a_list_is_refused(trained: Any) -> None:
     with pytest.raises(InputError, match="list"):
         trained.predictor.predict("one text")
