@@ -1,4 +1,4 @@
-"""Commands on registered versions: who was champion and why, what differs, back, on, and out into a folder."""
+"""Commands on registered versions: who was champion and why, what differs, back, on, out into a folder, or served."""
 
 from __future__ import annotations
 
@@ -92,6 +92,30 @@ def pull(
 
         text = pull_version(name, version, folder)
     typer.echo(text)
+
+
+@commands.command()
+def serve(
+    model: Annotated[str, typer.Argument(metavar="FAMILY|DIR", help="A family, or the folder of a model.")],
+    version: Annotated[str, typer.Option(metavar="VERSION", help="A version's number, or an alias.")] = "champion",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 5001,
+) -> None:
+    """Answer over HTTP on this machine, as MLflow's scoring server does, until Ctrl-C."""
+    folder = Path(model)
+    name = None if "/" in model or folder.is_dir() else known_family(model)
+    if name is None and not folder.is_dir():
+        raise ConfigError(f"{model}: there is no such folder", remedy="name a family, or a model's folder")
+    _prepare()
+    with waiting("importing torch and the registry"):
+        from deployments.processes import Terminated
+        from deployments.serving import Served, keep_serving, registered_model
+    try:
+        keep_serving(
+            lambda: registered_model(name, version) if name else Served(model, folder), port=port, say=typer.echo
+        )
+    except (KeyboardInterrupt, Terminated):
+        # The usual end of this command, and a good one.
+        typer.echo("stopped", err=True)
 
 
 def _prepare() -> None:

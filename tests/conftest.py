@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,18 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import torch
+
 from llm.families import load_family
 from llm.ingest.corpus import corpus_stage
+from llm.model.folder import save_model
+from llm.predictor import Predictor
 from llm.recipe import Recipe
+from llm.serving.limits import ServerLimits
+from llm.serving.server import make_server, open_port
 from llm.stages import Stage
-from llm.tokenizer_training import tokenizer_stage
+from llm.tokenizer import TextTokenizer
+from llm.tokenizer_training import TokenizerConfig, tokenizer_stage, train_tokenizer
 from llm.tokens import tokens_stage
 from llm.training.stage import training_stage
 
@@ -113,3 +122,46 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         client()
     return folder / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def model_folder(toy_training: Stage, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A model folder of each family by name: the toy classification; writers of text have random weights."""
+
+    def make(name: str) -> Path:
+        family = load_family(name)
+        if "max_new_tokens" not in family.params.model_fields:
+            return toy_training.path / "model"
+        recipe = family.presets()["smoke"]
+        words = [" ".join(_WORDS["fruit"]), " ".join(_WORDS["tool"])]
+        tokenizer = TextTokenizer(train_tokenizer(words, TokenizerConfig(vocabulary=280), template=family.template))
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            model = family.build_model(recipe, None, tokenizer)
+        folder = tmp_path_factory.mktemp(name) / "model"
+        facts = {"family": name, "recipe": recipe.model_dump(mode="json"), "params": family.params().model_dump()}
+        save_model(folder, model.eval(), description=facts, generation=None)
+        tokenizer.save(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Callable[..., int]]:
+    """Starts our server of a predictor on loopback, in a thread, until the end of the session; gives its port."""
+    running = []
+
+    def start(predictor: Predictor, **limits: float) -> int:
+        listening = open_port(0)
+        server = make_server(predictor, name="toy version 1", limits=ServerLimits(**limits))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        running.append((server, thread))
+        port: int = listening.getsockname()[1]
+        return port
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()

@@ -35,6 +35,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datas
         ["promote"],
         ["diff"],
         ["pull"],
+        ["serve"],
     ],
     ids=" ".join,
 )
@@ -52,7 +53,15 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["history"], ["rollback"], ["promote", "1", "--why", "x"], ["diff", "1", "2"], ["pull", "new"]],
+    [
+        ["run"],
+        ["history"],
+        ["rollback"],
+        ["promote", "1", "--why", "x"],
+        ["diff", "1", "2"],
+        ["pull", "new"],
+        ["serve"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_an_unknown_family_is_refused_before_anything_heavy_is_imported(arguments: list[str]) -> None:

@@ -1,0 +1,127 @@
+"""`nightshift serve` as a person starts and stops it: from a folder, from the registry, and when it cannot be."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from llm.predictor import Predictor
+from llm.serving.server import open_port
+from tasks.registry.logged_model import ModelToLog
+from tasks.registry.runs import DatasetRecord, TrainingIdentity, training_run
+from tasks.registry.versions import Measured, promote, register
+
+LONGEST_S = 180
+
+
+@pytest.fixture(scope="module")
+def home(toy_training, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry whose champion is version 1 of the toy classification."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(folder))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow/mlflow.db")
+        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        data = DatasetRecord("toy/train", digest="k", source="{}", context="train")
+        identity = TrainingIdentity("classification", "k", {}, datasets=(data,), tags={})
+        folder_of_model = toy_training.path / "model"
+        model = ModelToLog(folder_of_model, "classification", "k", ["apple"], [{"label": "fruit"}], {"top_k": 1})
+        with training_run(identity) as run:
+            version = register(run, model, Measured({"accuracy": 1.0}, {}, "c0ffee"), step=1)
+        promote(version, over=None, reasons=("the first",), description="")
+    return folder
+
+
+@contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, once it has told its address; it is ended by the test, or here."""
+    process = command(home, *arguments)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "http://127.0.0.1:" in line, process.communicate(timeout=LONGEST_S)[1]
+        yield process, line
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=LONGEST_S)
+
+
+def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "deployments.cli", "serve", *arguments],
+        env=kept | {"NIGHTSHIFT_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def post(address: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
+    found = urlsplit(address)
+    connection = http.client.HTTPConnection(found.hostname or "", found.port, timeout=LONGEST_S)
+    try:
+        connection.request("POST", found.path, json.dumps(body), {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_champion_is_served_until_a_signal_ends_it_cleanly(home: Path, toy_training, number: signal.Signals):
+    with serving(home, "classification", "--port", "0") as (process, line):
+        assert line.startswith("classification version 1  http://127.0.0.1:")
+        status, answer = post(line.split()[-1], {"inputs": ["apple pear"], "params": {"top_k": 2}})
+        expected = Predictor.load(toy_training.path / "model").predict(["apple pear"], top_k=2)
+        assert (status, answer) == (200, {"predictions": expected})
+        assert post(line.split()[-1], {"inputs": [3]})[0] == 400
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=LONGEST_S)
+        assert process.returncode == 0, errors
+        assert errors.splitlines()[-1] == "stopped"
+        assert "2 requests with 1 texts" in errors
+        assert "refused: 1 x 400" in errors
+        assert "apple" not in errors
+
+
+@pytest.mark.slow
+def test_a_folder_is_served_without_a_registry(tmp_path: Path, model_folder: Callable[[str], Path]):
+    folder = model_folder("translation")
+    with serving(tmp_path / "home", str(folder), "--port", "0") as (_, line):
+        assert line.startswith(f"{folder}  http://127.0.0.1:")
+        status, answer = post(line.split()[-1], {"inputs": ["apple"], "params": {"max_new_tokens": 4}})
+        assert (status, answer) == (200, {"predictions": Predictor.load(folder).predict(["apple"], max_new_tokens=4)})
+
+
+@pytest.mark.slow
+def test_what_cannot_be_served_is_two_lines(home: Path):
+    with open_port(0) as taken:
+        port = str(taken.getsockname()[1])
+        cases = {
+            ("classification", "--version", "9", "--port", "0"): "error: classification has no version '9'\n",
+            (
+                "classification",
+                "--port",
+                port,
+            ): f"error: port {port} on 127.0.0.1 cannot be used (Address already in use)\n",
+            ("no/folder",): "error: no/folder: there is no such folder\n",
+        }
+        for arguments, problem in cases.items():
+            process = command(home, *arguments)
+            output, errors = process.communicate(timeout=LONGEST_S)
+            assert (process.returncode, output) == (2, "")
+            assert errors.startswith(problem)
+            assert errors.splitlines()[-1].startswith("remedy: ")
