@@ -49,7 +49,7 @@ def guess_options(source: str) -> dict[str, Any]:
         return _guess_remote(source)
     with closing(open_files(find_files([source], access), access=access, downloads=Path())) as files:
         file = next(files)
-        kind = _FORMATS.get(_ending(file.name))
+        kind = format_of(file.name)
         if kind is None:
             raise CorpusError(
                 f"{file.name}: its name does not tell the format",
@@ -61,13 +61,18 @@ def guess_options(source: str) -> dict[str, Any]:
 
 def _guess_remote(source: str) -> dict[str, Any]:
     """By the name alone: what is remote is downloaded when it is asked for, and not to look."""
-    kind = _FORMATS.get(_ending(shown(source)))
+    kind = format_of(shown(source))
     if kind != "txt":
         raise CorpusError(
             f"{shown(source)}: is remote, and its format and columns are not guessed",
             remedy="say them: --set corpus.format=jsonl --set 'corpus.columns={text: COLUMN}'",
         )
     return {"source": "local_files", "format": kind, "paths": [source]}
+
+
+def format_of(name: str) -> str | None:
+    """The format that the name of a file tells, compressed or not; None: it does not."""
+    return _FORMATS.get(_ending(name))
 
 
 def _ending(name: str) -> str:

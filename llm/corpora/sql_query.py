@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +18,7 @@ from llm.corpora.formats.rows import check_columns, row_item
 from llm.errors import ConfigError, CorpusError
 
 _ROWS = 10_000
-_ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 
 class SqlQueryConfig(ColumnOptions, SourceConfig):
@@ -41,7 +41,7 @@ class SqlQueryConfig(ColumnOptions, SourceConfig):
     @field_validator("query")
     @classmethod
     def _is_ordered(cls, value: str) -> str:
-        if not _ORDERED.search(value):
+        if not ORDERED.search(value):
             raise ValueError("has no ORDER BY: rows that come in another order every night make another corpus")
         return value
 
@@ -99,29 +99,50 @@ class SqlQuery:
         return {}
 
 
+def _result(config: SqlQueryConfig, query: str) -> AbstractContextManager[Any]:
+    return query_result(config.url_variable, query, options=("corpus.query", "corpus.url_variable"))
+
+
 @contextmanager
-def _result(config: SqlQueryConfig, query: str) -> Iterator[Any]:
-    """The rows of a query, read in batches; whatever it did is rolled back."""
-    from sqlalchemy import create_engine, text  # here: it takes a quarter of a second to import
+def query_result(url_variable: str, query: str, *, options: tuple[str, str]) -> Iterator[Any]:
+    """The rows of a query, read in batches; whatever it did is rolled back.
+
+    `options` are the names of those that hold the query and the variable.
+
+    Raises ConfigError when the variable is not set, CorpusError when the database refuses.
+    """
+    from sqlalchemy import text  # here: it takes a quarter of a second to import
+
+    doing = f"the query of {options[0]}"
+    with database(url_variable, doing=doing, option=options[1]) as engine, engine.connect() as connection:
+        yield connection.execution_options(yield_per=_ROWS).execute(text(query))
+        connection.rollback()
+
+
+@contextmanager
+def database(url_variable: str, *, doing: str, option: str) -> Iterator[Any]:
+    """An engine for the SQLAlchemy URL in an environment variable, whose failures become one clear CorpusError.
+
+    `option` is the name of the one that names the variable.
+
+    Raises ConfigError when the variable is not set.
+    """
+    from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
-    url = os.environ.get(config.url_variable)
+    url = os.environ.get(url_variable)
     if not url:
         raise ConfigError(
-            f"the environment variable {config.url_variable} is not set",
-            remedy="set it to the SQLAlchemy URL of the database, or name another in corpus.url_variable",
+            f"the environment variable {url_variable} is not set",
+            remedy=f"set it to the SQLAlchemy URL of the database, or name another in {option}",
         )
     try:
         engine = create_engine(url)
         try:
-            with engine.connect() as connection:
-                yield connection.execution_options(yield_per=_ROWS).execute(text(query))
-                connection.rollback()
+            yield engine
         finally:
             engine.dispose()
     except (SQLAlchemyError, ModuleNotFoundError) as error:
         # Not the whole message: that of a URL which cannot be read repeats it, password and all.
         told = str(getattr(error, "orig", None) or type(error).__name__)
-        raise CorpusError(
-            f"the query of corpus.query failed: {told[:300]}", remedy=f"check the query, and {config.url_variable}"
-        ) from None
+        raise CorpusError(f"{doing} failed: {told[:300]}", remedy=f"check it, and {url_variable}") from None

@@ -126,6 +126,9 @@ class Family(Protocol):
         Raises InputError in a family that writes no text.
         """
 
+    def answer_columns(self, params: Config) -> tuple[str, ...]:
+        """What a table calls answers: the keys of the records, or the one name of the texts."""
+
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """Metrics on a split; no model of another family can reach here."""
 

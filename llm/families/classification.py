@@ -192,6 +192,11 @@ class Classification:
         del predictor, text, params
         raise InputError("classification writes no text that could be streamed", remedy="use predict")
 
+    def answer_columns(self, params: Config) -> tuple[str, ...]:
+        """The label and its score, and `top` when there is more than one to list."""
+        assert isinstance(params, ClassificationParams)
+        return ("label", "score", "top") if params.top_k > 1 else ("label", "score")
+
     @torch.inference_mode()
     def _probabilities(self, predictor: Predictor, texts: Sequence[str]) -> torch.Tensor:
         """(number of texts, labels)."""

@@ -138,6 +138,11 @@ class Generation:
         """The continuation."""
         return decoded(predictor.engine.stream(predictor.tokenizer.encode(text), params), predictor.tokenizer)
 
+    def answer_columns(self, params: Config) -> tuple[str, ...]:
+        """The continuation, without what it continues."""
+        del params
+        return ("continuation",)
+
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """Bits per byte and perplexity a token; <s> is given, never predicted."""
         from llm.metrics import language_model

@@ -150,6 +150,11 @@ class Translation:
         pieces = decoded(predictor.engine.stream(source, params), predictor.tokenizer)
         return named_pieces(pieces, names_in(text))
 
+    def answer_columns(self, params: Config) -> tuple[str, ...]:
+        """The translation."""
+        del params
+        return ("translation",)
+
     def evaluate(self, predictor: Predictor, rows: Sequence[Row]) -> Evaluation:
         """BLEU, chrF and the share of placeholders kept, in percent."""
         # Imported here: a pulled model must run where sacrebleu is not installed.

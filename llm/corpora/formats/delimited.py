@@ -23,7 +23,7 @@ def read_csv(files: Iterable[OpenFile], options: FormatOptions) -> Iterator[Item
     Raises CorpusError when the header lacks a column or has one twice.
     """
     for file in files:
-        yield from _items(_quoted_rows(file, options), file, options)
+        yield from _items(quoted_rows(file, options), file, options)
 
 
 def read_tsv(files: Iterable[OpenFile], options: FormatOptions) -> Iterator[Item]:
@@ -32,7 +32,7 @@ def read_tsv(files: Iterable[OpenFile], options: FormatOptions) -> Iterator[Item
     Raises CorpusError when the header lacks a column or has one twice.
     """
     for file in files:
-        yield from _items(_plain_rows(file, options), file, options)
+        yield from _items(plain_rows(file, options), file, options)
 
 
 def _items(rows: Iterator[Row | Unreadable], file: OpenFile, options: FormatOptions) -> Iterator[Item]:
@@ -44,7 +44,7 @@ def _items(rows: Iterator[Row | Unreadable], file: OpenFile, options: FormatOpti
         line, cells = row
         if names is None:
             names = cells if options.header else [str(number) for number in range(1, len(cells) + 1)]
-            _check_header(names, options, origin=file.name)
+            check_header(names, options, origin=file.name)
             if options.header:
                 continue
         if len(cells) == len(names):
@@ -55,7 +55,8 @@ def _items(rows: Iterator[Row | Unreadable], file: OpenFile, options: FormatOpti
             yield Unreadable("cells", reason, file.name, line.number, line.offset, line.text[:_SHOWN])
 
 
-def _check_header(names: list[str], options: FormatOptions, *, origin: str) -> None:
+def check_header(names: list[str], options: FormatOptions, *, origin: str) -> None:
+    """Raises CorpusError when a header has a column twice, or lacks one that is wanted."""
     for name in names:
         if names.count(name) > 1:
             raise CorpusError(
@@ -64,7 +65,8 @@ def _check_header(names: list[str], options: FormatOptions, *, origin: str) -> N
     check_columns(names, options, origin=origin)
 
 
-def _plain_rows(file: OpenFile, options: FormatOptions) -> Iterator[Row | Unreadable]:
+def plain_rows(file: OpenFile, options: FormatOptions) -> Iterator[Row | Unreadable]:
+    """The rows of a TSV file, its header among them."""
     for line in lines(file.stream, origin=file.name, longest=options.longest):
         if isinstance(line, Unreadable):
             yield line
@@ -72,7 +74,8 @@ def _plain_rows(file: OpenFile, options: FormatOptions) -> Iterator[Row | Unread
             yield line, line.text.split("\t")
 
 
-def _quoted_rows(file: OpenFile, options: FormatOptions) -> Iterator[Row | Unreadable]:
+def quoted_rows(file: OpenFile, options: FormatOptions) -> Iterator[Row | Unreadable]:
+    """The rows of a CSV file, its header among them."""
     feed = _Feed(lines(file.stream, origin=file.name, longest=options.longest))
     # The module's own limit, of 128 KiB a cell, is one for the process; a longer text is no mistake.
     csv.field_size_limit(options.longest)

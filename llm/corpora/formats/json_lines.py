@@ -30,7 +30,7 @@ def read_json_lines(files: Iterable[OpenFile], options: FormatOptions) -> Iterat
     """
     from orjson import loads  # here: a served model imports the sources' options, and does not need it
 
-    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+    decoder = strict_decoder()
     for file in files:
         for block in blocks(
             file.stream, origin=file.name, longest=options.longest, number=file.line, offset=file.offset
@@ -115,18 +115,33 @@ def _one_by_one(
 
 def _item(line: Line, decoder: json.JSONDecoder, options: FormatOptions, *, origin: str) -> Item:
     try:
-        row = decoder.decode(line.text)
-        if not isinstance(row, dict):
-            raise RowError("not_an_object", f"{type(row).__name__}, not a JSON object")
+        row = json_object(line, decoder)
     except RowError as error:
-        defect, reason = error.defect, str(error)
+        return Unreadable(error.defect, str(error), origin, line.number, line.offset, line.text[:_SHOWN])
+    return row_item(row, options, origin=origin, position=line.number, offset=line.offset)
+
+
+def strict_decoder() -> json.JSONDecoder:
+    """Refuses what JSON does not have, and keys that are there twice, with RowError."""
+    return json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def json_object(line: Line, decoder: json.JSONDecoder) -> Row:
+    """The object that a line holds, by a `strict_decoder`.
+
+    Raises RowError when it holds none.
+    """
+    try:
+        row = decoder.decode(line.text)
     except RecursionError:
-        defect, reason = "nested_too_deep", "nested deeper than the parser goes"
+        raise RowError("nested_too_deep", "nested deeper than the parser goes") from None
+    except RowError:
+        raise
     except ValueError as error:
-        defect, reason = "not_json", f"not JSON: {error}"
-    else:
-        return row_item(row, options, origin=origin, position=line.number, offset=line.offset)
-    return Unreadable(defect, reason, origin, line.number, line.offset, line.text[:_SHOWN])
+        raise RowError("not_json", f"not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise RowError("not_an_object", f"{type(row).__name__}, not a JSON object")
+    return row
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:

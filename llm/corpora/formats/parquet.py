@@ -21,7 +21,7 @@ def read_parquet(files: Iterable[OpenFile], options: FormatOptions) -> Iterator[
     Raises CorpusError when a file is no Parquet or lacks a column: its schema holds for all of its rows.
     """
     for file in files:
-        with _seekable(file.stream) as stream:
+        with seekable(file.stream) as stream:
             yield from _rows(stream, options, origin=file.name)
 
 
@@ -48,7 +48,7 @@ def _rows(stream: BinaryIO, options: FormatOptions, *, origin: str) -> Iterator[
         yield Unreadable("empty_file", "holds no row", origin, 0)
 
 
-def _seekable(stream: BinaryIO) -> BinaryIO:
+def seekable(stream: BinaryIO) -> BinaryIO:
     """The stream itself, or a copy of it where it comes out of an archive: Parquet is read from its end."""
     if stream.seekable():
         return stream
