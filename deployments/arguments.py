@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +28,22 @@ def known_family(name: str) -> str:
     if name not in known:
         raise ConfigError(f"there is no family {name!r}", remedy=f"use one of {', '.join(known)}")
     return name
+
+
+def parse_pairs(pairs: Iterable[str], *, option: str) -> dict[str, Any]:
+    """`key=value` texts to a dict; values are read as YAML, so 3 is a number and [a, b] a list.
+
+    Raises ConfigError that names the pair.
+    """
+    import yaml
+
+    found = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"{option} {pair!r}: expected key=value", remedy=f"write {option} training.steps=2000")
+        try:
+            found[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"{option} {pair!r}: the value is not YAML", remedy="quote it, as in 'a: b'") from None
+    return found

@@ -7,17 +7,17 @@ mistyped option must not wait for them. Prefect and MLflow also read the environ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from deployments.arguments import FamilyArgument, all_families, known_family
+from deployments.arguments import FamilyArgument, all_families, known_family, parse_pairs
+from deployments.batch_commands import commands as batch_commands
 from deployments.registry_commands import commands as registry_commands
 from llm import __version__
-from llm.errors import ConfigError, NightshiftError
+from llm.errors import NightshiftError
 from llm.progress import waiting
 
 _FAILED = 2
@@ -174,25 +174,7 @@ def up(
 
 # Without a name of its own, the group's commands stand beside the others.
 app.add_typer(registry_commands)
-
-
-def parse_pairs(pairs: Iterable[str], *, option: str) -> dict[str, Any]:
-    """`key=value` texts to a dict; values are read as YAML, so 3 is a number and [a, b] a list.
-
-    Raises ConfigError that names the pair.
-    """
-    import yaml
-
-    found = {}
-    for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"{option} {pair!r}: expected key=value", remedy=f"write {option} training.steps=2000")
-        try:
-            found[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"{option} {pair!r}: the value is not YAML", remedy="quote it, as in 'a: b'") from None
-    return found
+app.add_typer(batch_commands)
 
 
 def print_error(error: NightshiftError) -> None:

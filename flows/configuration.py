@@ -57,11 +57,11 @@ class RetrainConfig(Recipe):
         return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
 
 
-class ChampionConfig(Config):
-    """Of what the flows that change a champion need, the part that they share."""
+class FamilyConfig(Config):
+    """Of what the flows for one family need, the part that they share."""
 
     family: str = Field(
-        title="Family", description="whose champion changes", json_schema_extra={"enum": list(FAMILIES)}
+        title="Family", description="what kind of model it is", json_schema_extra={"enum": list(FAMILIES)}
     )
 
     @field_validator("family")
@@ -70,6 +70,14 @@ class ChampionConfig(Config):
         if family not in FAMILIES:
             raise ValueError(f"there is no family {family!r}; the families are {', '.join(FAMILIES)}")
         return family
+
+
+class ChampionConfig(FamilyConfig):
+    """Of what the flows that change a champion need, the part that they share."""
+
+    family: str = Field(
+        title="Family", description="whose champion changes", json_schema_extra={"enum": list(FAMILIES)}
+    )
 
 
 class NightlyConfig(Config):

@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.cli import app, parse_pairs
+from deployments.arguments import parse_pairs
+from deployments.cli import app
 from deployments.processes import Terminated
 from llm import __version__
 from llm.errors import ConfigError, StageError
@@ -36,6 +37,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datas
         ["diff"],
         ["pull"],
         ["serve"],
+        ["batch-predict"],
     ],
     ids=" ".join,
 )
@@ -61,6 +63,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
         ["diff", "1", "2"],
         ["pull", "new"],
         ["serve"],
+        ["batch-predict", "a", "b"],
     ],
     ids=lambda arguments: arguments[0],
 )
