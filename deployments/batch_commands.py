@@ -1,4 +1,4 @@
-"""The command that answers all rows of a file or table."""
+"""Commands that put many rows before a registered version: to be answered, or to see how good it is."""
 
 from __future__ import annotations
 
@@ -65,3 +65,29 @@ def batch_predict(
     with terminable():
         report = predict_rows(pinned, version, config)
     typer.echo(text(report))
+
+
+@commands.command()
+def evaluate(
+    family: FamilyArgument,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="A version's number, or an alias.")] = "champion",
+    corpus: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="File or pattern to score it on; default: its own test split."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one option, e.g. corpus.format=csv; repeatable."),
+    ] = None,
+) -> None:
+    """How good a version is, on a file of yours or on its own test split; kept as an MLflow run."""
+    name = known_family(family)
+    options = parse_pairs(settings or [], option="--set")
+    from deployments import environment
+
+    environment.prepare()
+    with waiting(f"scoring {name} {version}"):
+        from deployments.evaluation import evaluate_version
+
+        text = evaluate_version(name, version, source=corpus, options=options)
+    typer.echo(text)

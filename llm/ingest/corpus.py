@@ -48,7 +48,7 @@ def corpus_stage(
     much is bad, or when the corpus, a split or a class is empty; DownloadError and ChecksumError for archives.
     """
     corpus = CORPORA[config.source]
-    _check_fields(config, fields)
+    check_fields(config, fields)
     checksums = ChecksumCache(root / "checksums.json")
     parts = corpus.parts(config, pieces=checksums.pieces)
 
@@ -113,7 +113,8 @@ def _shares(sizes: Mapping[str, int], *, most: int) -> list[list[str]]:
     return shares
 
 
-def _check_fields(config: CorpusConfig, fields: Sequence[str]) -> None:
+def check_fields(config: CorpusConfig, fields: Sequence[str]) -> None:
+    """Raises ConfigError when a source does not give all of `fields`."""
     given = CORPORA[config.source].fields(config)
     missing = [name for name in fields if name not in given]
     if missing:

@@ -113,7 +113,7 @@ class TrainingRun:
         self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in self._tags().items()])
         run = self._client.get_run(run_id)
         if run.inputs is None or not run.inputs.dataset_inputs:
-            self._client.log_inputs(run_id, datasets=[_dataset_input(record) for record in self._identity.datasets])
+            self._client.log_inputs(run_id, datasets=[dataset_input(record) for record in self._identity.datasets])
         self._log_params(run)
 
     def _tags(self) -> dict[str, str]:
@@ -256,7 +256,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _dataset_input(record: DatasetRecord) -> DatasetInput:
+def dataset_input(record: DatasetRecord) -> DatasetInput:
+    """A record of data as an input of a run."""
     dataset = Dataset(
         name=record.name,
         digest=record.digest,

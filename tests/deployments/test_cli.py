@@ -38,6 +38,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datas
         ["pull"],
         ["serve"],
         ["batch-predict"],
+        ["evaluate"],
     ],
     ids=" ".join,
 )

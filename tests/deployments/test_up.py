@@ -92,7 +92,7 @@ def test_the_nightly_schedule_leads_to_a_scheduled_run(up: Up) -> None:
 
 def test_every_family_has_a_deployment_whose_form_is_filled_in(up: Up) -> None:
     found = {one["name"]: one for one in fetch(f"{up.prefect}/api/deployments/filter", {})}
-    by_hand = {"rollback", "promote"}
+    by_hand = {"rollback", "promote", "batch-predict", "evaluate"}
     retraining = {"nightly", "retrain-generation", "retrain-translation", "retrain-classification"}
     assert set(found) == retraining | by_hand
     assert not any(found[name]["schedules"] for name in by_hand)
