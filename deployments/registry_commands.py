@@ -1,4 +1,4 @@
-"""Commands on registered versions: who was champion and why, what differs, back, on, out into a folder, or served."""
+"""Commands on registered versions: who was champion and why, where from, what differs, back, on, pulled, or served."""
 
 from __future__ import annotations
 
@@ -73,6 +73,22 @@ def diff(
         from deployments.differences import show_differences
 
         text = show_differences(name, a, b)
+    typer.echo(text)
+
+
+@commands.command()
+def lineage(
+    family: FamilyArgument,
+    version: Annotated[str, typer.Option(metavar="VERSION", help="A version's number, or an alias.")] = "champion",
+    as_json: Annotated[bool, typer.Option("--json", help="Everything that was recorded, as JSON.")] = False,
+) -> None:
+    """Where a version came from: data, tokenizer, options, code, environment and runs, each with its hash."""
+    name = known_family(family)
+    _prepare()
+    with waiting("asking the registry"):
+        from deployments.lineage import show_lineage
+
+        text = show_lineage(name, version, as_json=as_json)
     typer.echo(text)
 
 

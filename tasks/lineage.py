@@ -8,8 +8,8 @@ from typing import Any
 from llm.files import read_json
 from llm.stages import MANIFEST, Stage
 
-# The SHA-256 of every file stays in the stage's own manifest; here it would bury the story.
-_KEPT = ("stage", "key", "version", "config", "inputs", "facts", "seconds", "finished")
+LINEAGE_FILE = "lineage.json"
+_KEPT = ("stage", "key", "version", "config", "inputs", "facts", "files", "seconds", "finished")
 
 
 def lineage(stage: Stage, *, root: Path) -> dict[str, Any]:

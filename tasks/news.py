@@ -15,8 +15,9 @@ from prefect.logging import get_run_logger
 import llm
 import tasks
 from llm.corpora.base import short_hash
+from llm.environment import code_of
 from llm.errors import DownloadError, RegistryError
-from llm.files import canonical_json, sha256_of
+from llm.files import canonical_json
 from llm.model.pretrained import PretrainedEncoder
 from llm.recipe import Recipe
 from llm.stages import Stage
@@ -89,9 +90,7 @@ def question_key(recipe: Recipe, corpus: str, *, gate: GateConfig) -> str:
 @cache
 def code_key() -> str:
     """A hash of the code that makes models and judges them; kept, since files may change while a night runs."""
-    folders = [Path(str(package.__file__)).parent for package in (llm, tasks)]
-    files = {f"{folder.name}/{path.relative_to(folder)}": path for folder in folders for path in folder.rglob("*.py")}
-    return short_hash(canonical_json({name: sha256_of(path) for name, path in files.items()}))
+    return code_of(*(Path(str(package.__file__)).parent for package in (llm, tasks)))
 
 
 def answered(question: Question, corpus: Stage) -> Outcome | None:

@@ -11,29 +11,25 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from llm.errors import RegistryError
-from llm.evaluate import EVIDENCE_FOLDER, row_columns
-from llm.evidence.pictures import loss_curve
+from llm.evaluate import row_columns
 from llm.families import load_family
-from llm.files import read_json, read_jsonl
+from llm.files import read_json
 from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
 from llm.statistics.verdict import decide as compare
 from llm.tokens import rows_of
-from llm.training.stage import HISTORY_FILE, MODEL_FOLDER, PREDICTIONS_FILE
+from llm.training.stage import PREDICTIONS_FILE
 from tasks.comparison_page import PAGE, render_comparison
 from tasks.figures import figures
 from tasks.gate import ChampionScore, Decision, GateConfig, decide
-from tasks.lineage import lineage
 from tasks.model_card import ModelCard
 from tasks.provenance import this_flow_run
+from tasks.registering import register_training
 from tasks.registry.connection import tracking_uri
-from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import TrainingRun
-from tasks.registry.versions import Measured, Version, leave, promote, register
+from tasks.registry.versions import Version, leave, promote
 from tasks.reload import check_reload
-
-_EXAMPLES = 2
 
 
 def _mlflow_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
@@ -53,37 +49,17 @@ def register_challenger(
     recipe: Recipe, training: Stage, evaluation: Stage, baselines: Stage, corpus: Stage, run: TrainingRun
 ) -> Version:
     """Log results, lineage and the model; register it as challenger. Twice is the same as once."""
-    family = load_family(recipe.family)
-    predictions = read_json(training.path / PREDICTIONS_FILE)
-    metrics = evaluation.facts["metrics"]
-    run.log_json("lineage.json", lineage(evaluation, root=stages_folder()))
-    run.log_files(_evidence_files(evaluation, training), folder=EVIDENCE_FOLDER)
-    version = register(
+    version = register_training(
+        recipe,
         run,
-        ModelToLog(
-            folder=training.path / MODEL_FOLDER,
-            family=family.name,
-            training_key=training.key,
-            inputs=predictions["inputs"][:_EXAMPLES],
-            answers=predictions["answers"][:_EXAMPLES],
-            params=family.params().model_dump(mode="json"),
-            serving=recipe.serving,
-        ),
-        Measured(
-            metrics=metrics,
-            baselines=baselines.facts,
-            test_split=corpus.key,
-            intervals=evaluation.facts["intervals"],
-        ),
-        step=training.facts["steps"],
+        corpus=corpus,
+        training=training,
+        evaluation=evaluation,
+        baselines=baselines.facts,
+        root=stages_folder(),
     )
-    get_run_logger().info("registered as %s version %d: %s", version.family, version.version, figures(metrics))
+    get_run_logger().info("registered as %s version %d: %s", version.family, version.version, figures(version.metrics))
     return version
-
-
-def _evidence_files(evaluation: Stage, training: Stage) -> dict[str, bytes | Path]:
-    files: dict[str, bytes | Path] = {path.name: path for path in (evaluation.path / EVIDENCE_FOLDER).iterdir()}
-    return files | {"loss.png": loss_curve(list(read_jsonl(training.path / HISTORY_FILE)))}
 
 
 @task(name="judge challenger", tags=["gate"], cache_policy=NO_CACHE, persist_result=False)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 
-import llm
+from llm.environment import git_state
 from llm.files import canonical_json
 from llm.recipe import Recipe
 from llm.splits import SPLITS
@@ -20,11 +17,11 @@ from tasks.registry.runs import (
     FLOW_RUN_URL,
     GIT_COMMIT,
     ROOT_FLOW_RUN_ID,
+    UNCOMMITTED_CHANGES,
     DatasetRecord,
     TrainingIdentity,
 )
 
-_GIT_TIMEOUT_S = 20
 # Options of the judging, not of the model: they may change while the training stays the same.
 _NOT_PARAMS = {"evaluation"}
 
@@ -38,7 +35,7 @@ def training_identity(
         training_key=training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start).key,
         params=recipe.model_dump(mode="json", exclude=_NOT_PARAMS),
         datasets=datasets(corpus),
-        tags=flow_run_tags() | git_tags(Path(llm.__file__).parents[1]),
+        tags=flow_run_tags() | git_tags(),
     )
 
 
@@ -77,31 +74,9 @@ def flow_run_tags() -> dict[str, str]:
     return {name: str(value) for name, value in tags.items() if value}
 
 
-def git_tags(repository: Path) -> dict[str, str]:
-    """The commit of the code that runs, and whether files differ from it; nothing where the code is not under git.
-
-    An installed copy may lie inside somebody else's repository, so git must know our own package.
-    """
-    package = Path(llm.__file__).relative_to(repository)
-    if _git(repository, "ls-files", "--error-unmatch", str(package)) is None:
+def git_tags() -> dict[str, str]:
+    """The commit of the code that runs, and whether files differ from it; nothing where the code is not under git."""
+    state = git_state()
+    if not state:
         return {}
-    commit = _git(repository, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
-    return {GIT_COMMIT: commit, "nightshift.uncommitted_changes": str(bool(changes)).lower()}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git answers, or None when it cannot."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=_GIT_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    return {GIT_COMMIT: state["commit"], UNCOMMITTED_CHANGES: str(state["uncommitted_changes"]).lower()}

@@ -165,6 +165,7 @@ class Story:
         if self.flow_run_url:
             yield f"- Prefect flow run: [{self.flow_run_url}]({self.flow_run_url})"
         yield f"- Model: `{version.uri}`, training key `{version.training_key}`"
+        yield f"- Where it came from: `nightshift lineage {version.family} --version {version.version}`"
 
 
 def _values(metrics: Mapping[str, float], names: Sequence[str], *, of: Stage | None = None) -> list[str]:

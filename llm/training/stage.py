@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from llm.environment import ENVIRONMENT_FILE, environment
 from llm.errors import StageError
 from llm.families import load_family
 from llm.families.base import Family
 from llm.files import write_json, write_jsonl
 from llm.model.folder import save_model
+from llm.model.products import choose_products
 from llm.predictor import Predictor, pick_device
 from llm.recipe import Recipe
 from llm.stages import Stage, StageSpec, run_stage
@@ -76,8 +78,9 @@ def training_stage(
 ) -> Stage:
     """Train, or return what was trained before.
 
-    The folder holds `model/` (a Hugging Face folder), `history.jsonl` (the curve) and `predictions.json`: inputs from
-    the test split with the answers that the model gave here, which it must repeat wherever it is loaded.
+    The folder holds `model/` (a Hugging Face folder), `history.jsonl` (the curve), `environment.json` (with what it was
+    trained) and `predictions.json`: inputs from the test split with the answers that the model gave here, which it must
+    repeat wherever it is loaded.
     """
     spec = training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)
 
@@ -133,6 +136,7 @@ def _train(
     }
     _save_model(folder / MODEL_FOLDER, model, text_tokenizer, description)
     write_jsonl(folder / HISTORY_FILE, progress.history)
+    write_json(folder / ENVIRONMENT_FILE, training_environment(recipe, products=progress.products))
     with deterministic(recipe.training.threads):
         # Loaded as a user will load it, which writes what the engine needs beside the weights.
         predictor = Predictor.load(folder / MODEL_FOLDER, device=recipe.training.device)
@@ -146,6 +150,14 @@ def _train(
         "products": progress.products,
         "training_seconds": round(progress.seconds, 1),
     }
+
+
+def training_environment(recipe: Recipe, *, products: str | None = None) -> dict[str, Any]:
+    """With what this process trains the recipe: see `environment`; `products` None: in the way that it would choose."""
+    config = recipe.training
+    device = pick_device(config.device)
+    chosen = products or choose_products(config.precision, device)
+    return environment(threads=config.threads, products=chosen, device=device.type)
 
 
 def _start(start: Start | None, before: str) -> Start:

@@ -35,6 +35,7 @@ FLOW_RUN_ID = f"{TAG_PREFIX}flow_run_id"
 FLOW_RUN_URL = f"{TAG_PREFIX}flow_run_url"
 ROOT_FLOW_RUN_ID = f"{TAG_PREFIX}root_flow_run_id"
 GIT_COMMIT = "mlflow.source.git.commit"
+UNCOMMITTED_CHANGES = f"{TAG_PREFIX}uncommitted_changes"
 _HOST = f"{TAG_PREFIX}host"
 _PROCESS = f"{TAG_PREFIX}process"
 _LARGEST_PARAMS = 100
