@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-import llm
 from llm.corpora import CorpusConfig
 from tasks.provenance import flow_run_tags, git_tags
 from tasks.registry.evaluations import EvaluationRun
@@ -37,7 +34,7 @@ def score(version: Version, corpus: CorpusConfig | None, *, threads: int) -> Ver
 @task(name="write evaluation", tags=["report", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
 def publish(found: VersionScore) -> EvaluationRun:
     """An MLflow run linked to the version, and a page of the flow run."""
-    run = log_score(found, tags=flow_run_tags() | git_tags(Path(llm.__file__).parents[1]))
+    run = log_score(found, tags=flow_run_tags() | git_tags())
     link = f"\nMLflow run: [{run.run_id}]({run.url})\n" if run.url else f"\nMLflow run: `{run.run_id}`\n"
     key = f"evaluate-{found.version.family}"
     create_markdown_artifact(found.page() + link, key=key, description=found.title)
