@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.arguments import FamilyArgument, known_family
+from deployments.arguments import FamilyArgument, all_families, known_family
 from llm.errors import ConfigError
 from llm.progress import waiting
 
@@ -118,9 +118,10 @@ def serve(
 ) -> None:
     """Answer over HTTP on this machine, as MLflow's scoring server does, until Ctrl-C."""
     folder = Path(model)
-    name = None if "/" in model or folder.is_dir() else known_family(model)
-    if name is None and not folder.is_dir():
+    if "/" in model and not folder.is_dir():
         raise ConfigError(f"{model}: there is no such folder", remedy="name a family, or a model's folder")
+    # A family comes before a folder of its name, which is ./NAME.
+    name = None if "/" in model or (folder.is_dir() and model not in all_families()) else known_family(model)
     _prepare()
     with waiting("importing torch and the registry"):
         from deployments.processes import Terminated

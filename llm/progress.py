@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -25,12 +26,27 @@ _SPINNER = "|/-\\"
 log = logging.getLogger(__name__)
 
 
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, in this thread, `track` shows nothing: a server's batches are no wait of the person at the terminal."""
+    before = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
+
+
 def track(iterable: Iterable[T], *, label: str, total: int | None = None) -> Iterator[T]:
     """Yield the items of `iterable`, showing how far it is.
 
     `total` is the number of items; left out, it is taken from `len(iterable)` where there is one. On a terminal a bar
     that disappears at the end is drawn on stderr; elsewhere a line is logged every 15 seconds.
     """
+    if _quiet.get():
+        return iter(iterable)
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     if sys.stderr.isatty():

@@ -12,6 +12,7 @@ from typing import Any
 from llm.config import Config
 from llm.families.base import Answer
 from llm.predictor import Predictor
+from llm.progress import quiet
 from llm.serving.limits import BusyError, ServerLimits
 
 _STOPPING = BusyError("the server is stopping", remedy="ask again in a moment")
@@ -86,15 +87,17 @@ class Batches:
         return job.future
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._jobs)
-                if self._stopped:
-                    return
-                jobs = self._take()
-            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if running:
-                self._answer(running)
+        with quiet():
+            while jobs := self._next():
+                running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+                if running:
+                    self._answer(running)
+
+    def _next(self) -> list[_Job]:
+        """What is to be answered now, as soon as there is something; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._jobs)
+            return [] if self._stopped else self._take()
 
     def _take(self) -> list[_Job]:
         """The job that has waited longest, and those that can be answered with it."""

@@ -144,3 +144,13 @@ def test_on_a_terminal_what_goes_on_elsewhere_is_a_bar(monkeypatch: pytest.Monke
         assert terminal.drawn.wait(10)
     assert "reading:" in terminal.text
     assert "/8" in terminal.text
+
+
+def test_in_a_quiet_thread_nothing_is_drawn_even_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = TerminalText()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress.quiet():
+        assert list(progress.track([1, 2, 3], label="reading")) == [1, 2, 3]
+    assert terminal.text == ""
+    assert list(progress.track([1, 2, 3], label="reading")) == [1, 2, 3]
+    assert "reading" in terminal.text
