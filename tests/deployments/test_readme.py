@@ -9,21 +9,25 @@ import json
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from terminal import Terminal
+from terminal import TIMEOUT_S, Terminal
 
 from llm.families import FAMILIES, load_family
 from llm.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Never ends by itself; test_up.py runs it.
-ELSEWHERE = {"nightshift up"}
+# Never end by themselves; test_up.py runs the first, and the test of the servers below the other.
+ELSEWHERE = {"nightshift up", "nightshift serve translation"}
+# What else than a checkout's own programs is run.
+SERVERS = ("curl", "mlflow")
 
 _WORDS = ["house", "river", "stone", "cloud", "bridge", "garden", "window", "morning"]
 
@@ -46,7 +50,7 @@ def test_the_readme_shows_commands_of_every_kind() -> None:
     assert len(blocks("python")) == 2
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith("nightshift")])
+@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(("nightshift", *SERVERS))])
 def test_a_command_about_the_checkout_exists(command: str) -> None:
     program, *arguments = shlex.split(command)
     if program == "make":
@@ -101,6 +105,56 @@ def test_a_command_of_nightshift_does_what_it_should(terminal: Terminal, command
     code, output, errors = terminal.run(*arguments)
     assert code == 0, errors
     assert output.strip()
+
+
+@pytest.mark.slow
+def test_the_servers_answer_what_is_sent_to_them(terminal: Terminal) -> None:
+    ask, stream = (command for command in commands() if command.startswith("curl"))
+    [mlflow] = (command for command in commands() if command.startswith("mlflow"))
+    port = free_port()
+    server = terminal.start("serve", "translation", "--port", str(port))
+    try:
+        assert server.stdout is not None
+        assert f"http://127.0.0.1:{port}/invocations" in server.stdout.readline()
+        answered = json.loads(asked(ask, port=port))
+        pieces = asked(stream, port=port)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=TIMEOUT_S)
+    assert len(answered["predictions"]) == 1
+    assert pieces.endswith("event: end\ndata: {}\n\n")
+    other = free_port()
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{terminal.environment['PATH']}"
+    outside = {"PATH": programs, "MLFLOW_TRACKING_URI": f"sqlite:///{terminal.home}/mlflow/mlflow.db"}
+    peer = subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(mlflow.replace("5002", str(other)))],
+        env=terminal.environment | outside | {"PYTHONSAFEPATH": "1"},
+        cwd=terminal.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        # curl waits for the server to come up.
+        again = json.loads(asked(f"{ask} --retry 300 --retry-delay 1 --retry-connrefused", port=other))
+    finally:
+        os.killpg(peer.pid, signal.SIGTERM)
+        peer.wait(TIMEOUT_S)
+    assert again == answered
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def asked(command: str, *, port: int) -> str:
+    """What a curl of the README prints, with the server at another port."""
+    arguments = shlex.split(command.replace("127.0.0.1:5001", f"127.0.0.1:{port}"))
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow
