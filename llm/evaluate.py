@@ -27,7 +27,7 @@ from llm.statistics.intervals import intervals
 from llm.tokens import read_rows, rows_of
 from llm.training.machine import deterministic
 
-_VERSION = 6
+_VERSION = 7
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"

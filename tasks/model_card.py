@@ -163,11 +163,11 @@ def _lengths(counts: Sequence[int]) -> str:
         seen += count
         if seen >= 0.99 * total:
             break
-    return f"99 % of the training rows have less than {2 << power:,} bytes: longer input is hardly known to it"
+    return f"99 % of the training rows have less than {2 << power:,} bytes"
 
 
 def _shares(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     ordered = sorted(counts.items(), key=lambda one: -one[1])
-    told = [f"{language} {100 * count / total:.2g} %" for language, count in ordered[:_LANGUAGES]]
+    told = [f"{language} {100 * count / total:.1f} %" for language, count in ordered[:_LANGUAGES]]
     return ", ".join([*told, f"{len(ordered) - _LANGUAGES} others"] if len(ordered) > _LANGUAGES else told)

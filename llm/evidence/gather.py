@@ -12,13 +12,15 @@ from llm.evidence import pictures
 from llm.evidence.base import Evidence
 from llm.files import write_json
 from llm.statistics.intervals import RowSums, interval
-from llm.statistics.slices import MINIMUM_ROWS, Slices
+from llm.statistics.slices import Slices
 
 if TYPE_CHECKING:
     from llm.families.base import Evaluation, Family, Row
 
 EVIDENCE_FILE = "evidence.json"
 _TENTHS = 10
+# Fewer than the gate asks for, which judges by them; here the interval says how little they tell.
+_FEWEST_ROWS = 10
 _PICTURED_ROWS = 50  # with fewer, a tenth is a handful
 
 
@@ -50,7 +52,7 @@ def by_slice(sums: RowSums, slices: Slices, *, higher_is_better: bool) -> list[d
     """The metric within each slice that has enough rows to say something, with its 95 % interval; worst first."""
     found = []
     for name, mask in slices.items():
-        if (rows := int(mask.sum())) >= MINIMUM_ROWS:
+        if (rows := int(mask.sum())) >= _FEWEST_ROWS:
             part = sums.part(mask)
             low, high = interval(part)
             found.append({"name": name, "rows": rows, "value": part.figure(), "low": low, "high": high})

@@ -143,7 +143,8 @@ def _repetition_table(summary: Sequence[tuple[str, float, float]], samples: Sequ
     note += "in the same text before (Welleck et al. 2020)"
     if len(own):
         low, high = interval(RowSums(lambda sums: sums[..., 0] / sums[..., 1], own))
-        note += f", of the model with a 95 % interval of {low:.3g} to {high:.3g}"
+        # Without width, none of the texts repeats itself.
+        note += f", of the model with a 95 % interval of {low:.3g} to {high:.3g}" if low < high else ""
     rows = [(name, model, truth) for name, model, truth in summary]
     return Table("Repetition", f"{note}.", ("", "model", "truth, cut as long"), list(rows))
 
