@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -10,6 +11,16 @@ import typer
 from llm.errors import ConfigError
 
 FamilyArgument = Annotated[str, typer.Argument(metavar="FAMILY", help="generation, translation or classification")]
+
+
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A family, for its champion; or FAMILY@ALIAS or FAMILY/VERSION, with or without models:/ before it.",
+    ),
+]
+_REFERENCE = re.compile(r"(?:models:/)?(?P<family>[^@/]+)(?:[@/](?P<version>[^@/]+))?")
 
 
 def all_families() -> list[str]:
@@ -47,3 +58,14 @@ def parse_pairs(pairs: Iterable[str], *, option: str) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(f"{option} {pair!r}: the value is not YAML", remedy="quote it, as in 'a: b'") from None
     return found
+
+
+def known_reference(text: str) -> tuple[str, str]:
+    """Family and version (a number or an alias) of what `ReferenceArgument` takes.
+
+    Raises ConfigError when it is written in another way, or when there is no such family.
+    """
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{text!r} names no model", remedy="write translation, translation@previous or translation/3")
+    return known_family(found["family"]), found["version"] or "champion"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deployments.arguments import FamilyArgument, all_families, known_family
+from deployments.arguments import FamilyArgument, ReferenceArgument, all_families, known_family, known_reference
 from llm.errors import ConfigError
 from llm.progress import waiting
 
@@ -90,6 +91,25 @@ def lineage(
 
         text = show_lineage(name, version, as_json=as_json)
     typer.echo(text)
+
+
+@commands.command()
+def reproduce(
+    model: ReferenceArgument,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder in which it is built again.")] = False,
+) -> None:
+    """Build a version again on this CPU from what was recorded, and compare: data, tokenizer, weights, figures.
+
+    Exit code 0: all is identical; 1: something is not, and what is told; 2: it could not be tried.
+    """
+    family, version = known_reference(model)
+    _prepare()
+    # Read when torch is imported. An accelerator sums in an order of its own.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    from deployments.reproduce import reproduce as build_again
+
+    if not build_again(family, version, keep=keep, say=typer.echo):
+        raise typer.Exit(1)
 
 
 @commands.command()

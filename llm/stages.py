@@ -181,3 +181,24 @@ def verify_stage(stage: Stage) -> None:
                 f"{stage.path / name}: SHA-256 is {found}, but its manifest says {entry['sha256']}",
                 remedy=f"delete {stage.path} and run again: the stage will be rebuilt",
             )
+
+
+def restore_stage(manifest: Mapping[str, Any], write: Callable[[Path], None], *, root: Path) -> Stage:
+    """Put back a stage of which the manifest was kept elsewhere: `write(folder)` writes its files.
+
+    Raises StageError when they are not the files that the manifest names.
+    """
+    final = root / manifest["stage"] / manifest["key"]
+    partial = final.with_name(f".partial-{manifest['key']}")
+    partial.mkdir(parents=True)
+    write(partial)
+    found = file_list(partial)
+    for name in manifest["files"].keys() | found.keys():
+        if found.get(name) != manifest["files"].get(name):
+            raise StageError(
+                f"{manifest['stage']} {manifest['key']}: {name} is not the file that its manifest names",
+                remedy="it was made by another version of Nightshift: use that one",
+            )
+    write_json(partial / MANIFEST, dict(manifest))
+    os.replace(partial, final)
+    return open_stage(final)

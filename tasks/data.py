@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
+from llm.chain import corpus_of, tokenizer_of, tokens_of
 from llm.errors import DownloadError
-from llm.families import load_family
 from llm.files import write_atomically
 from llm.home import downloads_folder, reports_folder, stages_folder
-from llm.ingest.corpus import corpus_stage
 from llm.ingest.shards import QUARANTINE
-from llm.model.pretrained import PretrainedEncoder, pretrained_stage
 from llm.recipe import Recipe
 from llm.splits import SPLITS
 from llm.stages import Stage
-from llm.tokenizer_training import kept_tokenizer_stage, tokenizer_stage
-from llm.tokens import tokens_stage
 from llm.training.start import Start
 from tasks.corpus_story import corpus_page, corpus_summary
 from tasks.stages import log_stage
@@ -44,15 +41,7 @@ def _download_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> b
 )
 def ingest(recipe: Recipe) -> Stage:
     """Read, clean and split the corpus."""
-    family = load_family(recipe.family)
-    stage = corpus_stage(
-        recipe.corpus,
-        recipe.cleaning,
-        recipe.splits,
-        fields=family.fields,
-        root=stages_folder(),
-        downloads=downloads_folder(),
-    )
+    stage = corpus_of(recipe, root=stages_folder(), downloads=downloads_folder())
     facts = stage.facts
     rows = ", ".join(f"{split} {facts['splits'][split]['rows']:,}" for split in SPLITS)
     log_stage(stage, f"{facts['read']:,} records of {facts['source']} read, {facts['kept']:,} kept: {rows}")
@@ -88,34 +77,24 @@ def _write(path: Path, text: str) -> None:
 )
 def train_tokenizer(recipe: Recipe, corpus: Stage, start: Start | None) -> Stage:
     """Train the tokenizer on the train split, or take the one that a pretrained model or the champion brings."""
-    if isinstance(recipe.model, PretrainedEncoder):
-        return _pretrained(recipe.model)
-    if start is not None:
-        stage = kept_tokenizer_stage(start.folder, start.tokenizer, root=stages_folder())
-        log_stage(stage, f"{stage.facts['vocabulary']:,} entries, kept from the champion")
-        return stage
-    family = load_family(recipe.family)
-    assert recipe.tokenizer is not None
-    stage = tokenizer_stage(
-        corpus, recipe.tokenizer, fields=family.text_fields, template=family.template, root=stages_folder()
-    )
-    facts = stage.facts
-    log_stage(stage, f"{facts['vocabulary']:,} entries, {facts['bytes_per_token']} bytes a token")
+    stage = tokenizer_of(recipe, corpus, start, root=stages_folder(), downloads=downloads_folder())
+    log_stage(stage, _told(stage.facts))
     return stage
 
 
-def _pretrained(model: PretrainedEncoder) -> Stage:
-    stage = pretrained_stage(model, root=stages_folder(), downloads=downloads_folder())
-    facts = stage.facts
-    log_stage(stage, f"{facts['layers']} layers of {facts['width']}, {facts['vocabulary']:,} entries")
-    return stage
+def _told(facts: Mapping[str, Any]) -> str:
+    entries = f"{facts['vocabulary']:,} entries"
+    if "layers" in facts:
+        return f"{facts['layers']} layers of {facts['width']}, {entries}"
+    if "bytes_per_token" not in facts:
+        return f"{entries}, kept from the champion"
+    return f"{entries}, {facts['bytes_per_token']} bytes a token"
 
 
 @task(name="tokenize", tags=["data"], cache_policy=NO_CACHE, persist_result=False)
 def tokenize(recipe: Recipe, corpus: Stage, tokenizer: Stage) -> Stage:
     """Turn every split's rows into tokens."""
-    family = load_family(recipe.family)
-    stage = tokens_stage(corpus, tokenizer, family=family, root=stages_folder())
+    stage = tokens_of(recipe, corpus, tokenizer, root=stages_folder())
     sizes = stage.facts["splits"]
     log_stage(stage, ", ".join(f"{split} {sum(sizes[split]['tokens'].values()):,} tokens" for split in SPLITS))
     return stage

@@ -7,12 +7,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from llm.baselines.base import baselines_stage
+from llm.chain import evaluation_of
 from llm.evaluate import evaluation_stage
 from llm.families import load_family
 from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
-from llm.training.stage import MODEL_FOLDER
 from tasks.figures import figures
 from tasks.gate import ChampionScore
 from tasks.registry.folders import champion_folder
@@ -32,9 +32,7 @@ def score_baselines(recipe: Recipe, corpus: Stage, tokens: Stage) -> Stage:
 @task(name="evaluate model", tags=["evaluation"], cache_policy=NO_CACHE, persist_result=False)
 def evaluate(recipe: Recipe, training: Stage, corpus: Stage) -> Stage:
     """Score the trained model in a process of its own."""
-    stage = evaluation_stage(
-        training.path / MODEL_FOLDER, training.key, corpus, threads=recipe.training.threads, root=stages_folder()
-    )
+    stage = evaluation_of(recipe, training, corpus, root=stages_folder())
     log_stage(stage, figures(stage.facts["metrics"]))
     return stage
 

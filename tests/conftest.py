@@ -17,8 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch
 
+from llm.chain import corpus_of, tokenizer_of, tokens_of
 from llm.families import load_family
-from llm.ingest.corpus import corpus_stage
 from llm.model.folder import save_model
 from llm.predictor import Predictor
 from llm.recipe import Recipe
@@ -26,8 +26,7 @@ from llm.serving.limits import ServerLimits
 from llm.serving.server import make_server, open_port
 from llm.stages import Stage
 from llm.tokenizer import TextTokenizer
-from llm.tokenizer_training import TokenizerConfig, tokenizer_stage, train_tokenizer
-from llm.tokens import tokens_stage
+from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.training.stage import training_stage
 
 # Variables that would carry a test out of its own folder, to servers or stores of the developer.
@@ -98,14 +97,9 @@ def toy_recipe(toy_rows: Path) -> Recipe:
 def toy_training(toy_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The training stage of the toy classification, learnt once a session."""
     root = tmp_path_factory.mktemp("stages")
-    family = load_family(toy_recipe.family)
-    corpus = corpus_stage(
-        toy_recipe.corpus, toy_recipe.cleaning, toy_recipe.splits, fields=family.fields, root=root, downloads=root
-    )
-    tokenizer = tokenizer_stage(
-        corpus, toy_recipe.tokenizer, fields=family.text_fields, template=family.template, root=root
-    )
-    tokens = tokens_stage(corpus, tokenizer, family=family, root=root)
+    corpus = corpus_of(toy_recipe, root=root, downloads=root)
+    tokenizer = tokenizer_of(toy_recipe, corpus, None, root=root, downloads=root)
+    tokens = tokens_of(toy_recipe, corpus, tokenizer, root=root)
     return training_stage(
         toy_recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=lambda step, values: None
     )

@@ -6,12 +6,14 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm.checksums import ChecksumCache
 from llm.cleaning.config import CleaningConfig
 from llm.corpora import CORPORA, CorpusConfig
+from llm.corpora.base import SourceConfig
 from llm.errors import ConfigError
 from llm.ingest.join import join_shards
 from llm.ingest.shards import shard_spec, shard_stage
@@ -25,6 +27,48 @@ log = logging.getLogger(__name__)
 _STAGE_VERSION = 4
 # Bytes for which it is worth to start a process: half a second's reading.
 _WORTH_A_PROCESS = 8_000_000
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """What a corpus will be read from: `parts` of the source by name, and what identifies each and the whole."""
+
+    spec: StageSpec
+    parts: Mapping[str, SourceConfig]
+    shards: Mapping[str, StageSpec]
+
+
+def plan_corpus(
+    config: CorpusConfig, cleaning: CleaningConfig, splits: SplitConfig, *, fields: Sequence[str], root: Path
+) -> CorpusPlan:
+    """Find the parts of a source and their checksums; nothing is read of what has not changed since they were taken.
+
+    Raises ConfigError and CorpusError, as `corpus_stage` does.
+    """
+    corpus = CORPORA[config.source]
+    check_fields(config, fields)
+    checksums = ChecksumCache(root / "checksums.json")
+    parts = corpus.parts(config, pieces=checksums.pieces)
+
+    def identified(part: SourceConfig) -> StageSpec:
+        return shard_spec(part, cleaning, fields=fields, salt=splits.salt, checksum=checksums.of)
+
+    # Hashing lets other threads run.
+    with ThreadPoolExecutor(cores()) as threads:
+        specs = dict(zip(parts, threads.map(identified, parts.values()), strict=True))
+    checksums.save()
+    spec = StageSpec(
+        name="corpus",
+        version=_STAGE_VERSION,
+        config={
+            "corpus": config.model_dump(mode="json"),
+            "cleaning": cleaning.model_dump(mode="json"),
+            "splits": splits.model_dump(mode="json"),
+            "fields": list(fields),
+        },
+        inputs={name: part.key for name, part in specs.items()},
+    )
+    return CorpusPlan(spec, parts, specs)
 
 
 def corpus_stage(
@@ -48,28 +92,8 @@ def corpus_stage(
     much is bad, or when the corpus, a split or a class is empty; DownloadError and ChecksumError for archives.
     """
     corpus = CORPORA[config.source]
-    check_fields(config, fields)
-    checksums = ChecksumCache(root / "checksums.json")
-    parts = corpus.parts(config, pieces=checksums.pieces)
-
-    def identified(part: CorpusConfig) -> StageSpec:
-        return shard_spec(part, cleaning, fields=fields, salt=splits.salt, checksum=checksums.of)
-
-    # Hashing lets other threads run.
-    with ThreadPoolExecutor(cores()) as threads:
-        specs = dict(zip(parts, threads.map(identified, parts.values()), strict=True))
-    checksums.save()
-    spec = StageSpec(
-        name="corpus",
-        version=_STAGE_VERSION,
-        config={
-            "corpus": config.model_dump(mode="json"),
-            "cleaning": cleaning.model_dump(mode="json"),
-            "splits": splits.model_dump(mode="json"),
-            "fields": list(fields),
-        },
-        inputs={name: part.key for name, part in specs.items()},
-    )
+    plan = plan_corpus(config, cleaning, splits, fields=fields, root=root)
+    specs, parts = plan.shards, plan.parts
 
     def build(folder: Path) -> Built:
         options: Any = {"fields": fields, "salt": splits.salt, "root": root, "downloads": downloads}
@@ -93,7 +117,7 @@ def corpus_stage(
         facts = {"source": config.source, "origin": corpus.origin(config), "fields": list(fields)}
         return Built({**facts, **joined.facts}, joined.sums)
 
-    return run_stage(spec, build, root=root)
+    return run_stage(plan.spec, build, root=root)
 
 
 def _missing(specs: Mapping[str, StageSpec], root: Path) -> list[str]:

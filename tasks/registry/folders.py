@@ -41,6 +41,19 @@ def download_logged_model(version: Version, destination: Path) -> Path:
     return folder
 
 
+def download_as_it_is(version: Version, destination: Path) -> tuple[Path, str | None]:
+    """A version's Hugging Face folder in the folder `destination`, and what is wrong with it (None: nothing).
+
+    Raises RegistryError when there is none.
+    """
+    folder = _download(version, f"{version.uri}/{MODEL_PATH}", destination)
+    try:
+        verify(folder, version)
+    except ChecksumError as error:
+        return folder, error.problem
+    return folder, None
+
+
 def verify(folder: Path, version: Version) -> None:
     """Raise ChecksumError unless every registered file of the Hugging Face folder is there and is what it was."""
     for name, expected in version.files.items():

@@ -40,6 +40,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datas
         ["serve"],
         ["batch-predict"],
         ["evaluate"],
+        ["reproduce"],
     ],
     ids=" ".join,
 )
@@ -67,6 +68,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
         ["pull", "new"],
         ["serve"],
         ["batch-predict", "a", "b"],
+        ["reproduce"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from llm.errors import StageError
 from llm.files import HashedFile, sha256_of
-from llm.stages import Built, StageSpec, open_stage, run_stage, verify_stage
+from llm.stages import Built, StageSpec, open_stage, restore_stage, run_stage, verify_stage
 
 
 def spec(**changes: object) -> StageSpec:
@@ -135,3 +135,18 @@ def test_sums_that_a_builder_took_are_those_of_the_manifest(tmp_path: Path) -> N
     assert stage.facts == {"rows": 1}
     assert stage.manifest["files"]["known"]["sha256"] == "taken before"
     assert stage.manifest["files"]["other"]["sha256"] == sha256_of(stage.path / "other")
+
+
+def test_a_stage_is_put_back_where_its_files_are_those_of_the_manifest(tmp_path: Path) -> None:
+    first = run_stage(spec(), write_number, root=tmp_path / "one")
+    back = restore_stage(first.manifest, write_number, root=tmp_path / "two")
+    assert (back.key, back.manifest, back.path) == (first.key, first.manifest, tmp_path / "two" / "demo" / first.key)
+    assert run_stage(spec(), lambda folder: pytest.fail("built again"), root=tmp_path / "two").reused
+
+
+def test_a_stage_with_other_files_is_not_put_back(tmp_path: Path) -> None:
+    first = run_stage(spec(), write_number, root=tmp_path / "one")
+    for number, write in enumerate([lambda folder: (folder / "number.txt").write_text("42"), lambda folder: None]):
+        with pytest.raises(StageError, match=r"number\.txt is not the file that its manifest names"):
+            restore_stage(first.manifest, write, root=tmp_path / f"other {number}")
+        assert not (tmp_path / f"other {number}" / "demo" / first.key).exists()

@@ -189,6 +189,8 @@ def test_of_a_corpus_of_a_hundred_files_and_a_new_one_only_the_new_one_is_read(
     ] == tests
     assert after.facts["read"] == 203
     assert after.facts["dropped"]["duplicate"] == 1
+    again = ingest(config, tmp_path / "at once", fields=("text",))
+    assert (again.key, again.manifest["files"]) == (after.key, after.manifest["files"])
 
 
 def test_the_same_files_make_the_same_bytes_anywhere(tmp_path: Path) -> None:
@@ -267,6 +269,8 @@ def test_a_large_file_is_read_in_pieces_to_the_same_rows_and_one_that_grew_is_re
     before, after = cut.manifest["inputs"], grown.manifest["inputs"]
     # Only what was the last piece is another now.
     assert [name for name in before if before[name] != after[name]] == [max(before, key=_first_byte)]
+    again = ingest(config, tmp_path / "at once", cleaning=CleaningConfig(labels=("t0", "t1")))
+    assert (again.key, again.manifest["files"]) == (grown.key, grown.manifest["files"])
 
 
 def test_an_error_in_another_process_is_the_error_that_it_is_here(tmp_path: Path) -> None:
