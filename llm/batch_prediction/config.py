@@ -23,7 +23,8 @@ class BatchConfig(Config):
         min_length=1,
         title="Input",
         description="a file (.jsonl, .csv, .tsv, .parquet; .txt with a text a line; also as .gz or .zst), an https:// "
-        "or s3:// address of one, or a query: sql:SELECT id, body FROM tickets ORDER BY id",
+        "or s3:// address of one, or a query: sql:SELECT id, body FROM tickets ORDER BY id. "
+        "A path is relative to where the worker was started",
     )
     output: str = Field(
         min_length=1,

@@ -88,6 +88,8 @@ class BatchJob:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._work.folder.exists() and self._work.is_empty():
+            self._work.remove()
         self._work.__exit__()
 
     def run(self, predictor: Predictor) -> Report:

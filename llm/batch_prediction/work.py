@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Work:
 
     def _settle(self, start_anew: bool) -> None:
         manifest = self.folder / _MANIFEST
-        if start_anew:
+        if start_anew or self.is_empty():
             for path in self.folder.iterdir():
                 if path.name != _LOCK:
                     path.unlink()
@@ -117,6 +117,10 @@ class Work:
             count += 1
         return count
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it to go on with."""
+        return not self.parts() and self.promised() is None
+
     def write_part(self, number: int, outcomes: Sequence[Outcome]) -> None:
         """Keep the outcomes of a run of rows: from here on they survive a crash."""
         write_atomically(self._part(number), lambda path: _write(path, outcomes))
@@ -145,7 +149,7 @@ class Work:
 
 
 def _write(path: Path, outcomes: Sequence[Outcome]) -> None:
-    write_jsonl(path, map(asdict, outcomes))
+    write_jsonl(path, map(vars, outcomes))  # asdict copies deeply, a fifth of the time of a small model
 
 
 def _identity(value: Any) -> Any:

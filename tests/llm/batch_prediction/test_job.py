@@ -164,6 +164,16 @@ class TestAnUnfinishedJob:
             predict("in.jsonl", "out.jsonl", rows_per_part=10)
 
 
+def test_a_job_that_fails_before_its_first_part_leaves_nothing_to_go_on_with(predict, tmp_path):
+    write_rows(tmp_path / "in.jsonl", fruit(20))
+    with stopped_at(0):
+        predict("in.jsonl", "out.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    # Killed there, it leaves its manifest, which binds nobody.
+    Work(str(tmp_path / "out.jsonl"), {"model": "another"}, start_anew=False).__exit__()
+    assert predict("in.jsonl", "out.jsonl").rows == 20
+
+
 @pytest.mark.parametrize(
     ("source", "output", "options", "problem", "remedy"),
     [
