@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import llm
 from deployments.processes import terminable
 from flows.configuration import merge, nested
 from llm.config import Config, parse_config
@@ -34,7 +32,7 @@ def evaluate_version(family: str, reference: str, *, source: str | None, options
     version = find_reference(family, reference)
     with terminable():
         found = score_version(version, corpus, threads=cores())
-        run = log_score(found, tags=git_tags(Path(llm.__file__).parents[1]))
+        run = log_score(found, tags=git_tags())
     before = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items()) or "not known"
     return "\n".join([found.title, f"- when it was registered: {before}", f"- MLflow run: {run.url or run.run_id}"])
 

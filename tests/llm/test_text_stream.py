@@ -39,8 +39,9 @@ def test_a_piece_comes_when_its_token_has_come(tokenizer: TextTokenizer) -> None
     ids = tokenizer.encode("b b b")
     given = iter(ids)
     pieces = decoded(given, tokenizer)
-    assert next(pieces).strip() == "b"
-    assert len(list(given)) >= len(ids) - 3
+    # The space before a word may be a token of its own.
+    assert next(piece for piece in pieces if piece.strip()).strip() == "b"
+    assert len(list(given)) >= len(ids) // 2
 
 
 @pytest.mark.parametrize(

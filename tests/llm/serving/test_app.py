@@ -185,11 +185,16 @@ def test_a_server_with_no_room_says_when_to_ask_again(served, predictor):
 
 
 def test_who_waits_too_long_is_told(served, predictor):
-    port = served(predictor, wait_seconds=0.000001)
-    for path in ("/invocations", "/stream"):
-        status, body, headers = call(port, path, {"inputs": ["apple"], "params": {"max_new_tokens": 200}})
-        assert (status, headers["retry-after"]) == (503, "1")
-        assert json.loads(body)["message"].startswith("no answer within the longest wait")
+    closed = threading.Event()
+    port = served(Watched(**vars(predictor) | {"gate": closed}), wait_seconds=0.05)
+    try:
+        # The second waits behind the first, which the model still has.
+        for path in ("/invocations", "/stream"):
+            status, body, headers = call(port, path, {"inputs": ["apple"], "params": {"max_new_tokens": 6}})
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert json.loads(body)["message"].startswith("no answer within the longest wait")
+    finally:
+        closed.set()
 
 
 def events(text: str) -> list[tuple[str, dict[str, str]]]:
