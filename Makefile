@@ -7,10 +7,11 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# Without --no-compile, pip compiles every module of every package on one core, which takes longer than all the rest;
-# Python compiles what is imported when it is imported.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+# pip compiles every module on one core, which takes longer than all the rest: we do it on all of them. As with pip, it is
+# no error that some packages ship files of other Pythons.
 INSTALL := $(PIP_INSTALL) --no-compile -e .
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 # Two workers for two cores. loadscope keeps a module on one worker, so that its fixtures are built once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --durations 10
 
@@ -54,10 +55,12 @@ $(VENV)/.pip: constraints.txt | $(VENV)/.created
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.pip
 	@.ci/step "installing nightshift and what it needs" $(VENV)/install.log $(INSTALL)
+	@.ci/step "compiling what was installed" $(VENV)/compile.log sh -c "$(COMPILE) || true"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.pip
 	@.ci/step "installing nightshift and the tools for tests" $(VENV)/install-dev.log $(INSTALL) --group dev
+	@.ci/step "compiling what was installed" $(VENV)/compile.log sh -c "$(COMPILE) || true"
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
