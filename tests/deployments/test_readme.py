@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_rows import row
 from terminal import TIMEOUT_S, Terminal
 
 from llm.families import FAMILIES, load_family
@@ -28,8 +29,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {"nightshift up", "nightshift serve translation"}
 # What else than a checkout's own programs is run.
 SERVERS = ("curl", "mlflow")
-
-_WORDS = ["house", "river", "stone", "cloud", "bridge", "garden", "window", "morning"]
 
 
 def blocks(language: str) -> list[str]:
@@ -61,23 +60,13 @@ def test_a_command_about_the_checkout_exists(command: str) -> None:
         assert os.access(ROOT / program, os.X_OK)
 
 
-def _row(family: str, number: int) -> dict[str, str]:
-    sentence = " ".join(_WORDS[(number * step + step) % len(_WORDS)] for step in (1, 3, 5)) + f" {number}"
-    rows = {
-        "generation": {"text": "\n".join([sentence] * 20)},
-        "translation": {"source": sentence, "target": sentence.upper()},
-        "classification": {"text": sentence, "label": "even" if number % 2 else "odd"},
-    }
-    return rows[family]
-
-
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe) -> Terminal:
     """A home with a champion of each family, and the files that the README's own example names."""
     terminal = Terminal(tmp_path_factory.mktemp("readme") / "home", toy_recipe)
     for name in FAMILIES:
         rows = terminal.folder / f"{name}.jsonl"
-        rows.write_text("".join(json.dumps(_row(name, number)) + "\n" for number in range(200)))
+        rows.write_text("".join(json.dumps(row(name, number)) + "\n" for number in range(200)))
         fields = load_family(name).fields
         corpus = {"source": "local_files", "format": "jsonl", "paths": [str(rows)], "columns": {f: f for f in fields}}
         config = terminal.folder / f"{name}.yaml"
@@ -88,7 +77,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe) -> Te
     [support] = [block for block in blocks("yaml") if block.startswith("# support.yaml")]
     (terminal.folder / "support.yaml").write_text(support)
     (terminal.folder / "tickets").mkdir()
-    tickets = "".join(f"{_row('classification', n)['text']},team {n % 2}\n" for n in range(200))
+    tickets = "".join(f"{row('classification', n)['text']},team {n % 2}\n" for n in range(200))
     (terminal.folder / "tickets" / "may.csv").write_text("body,team\n" + tickets)
     return terminal
 

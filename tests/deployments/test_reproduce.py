@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+from made_rows import row
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
@@ -28,18 +29,7 @@ from tasks.registry.versions import Version, champion, promote
 
 pytestmark = pytest.mark.slow
 
-_WORDS = ["house", "river", "stone", "cloud", "bridge", "garden", "window", "morning"]
 runner = CliRunner()
-
-
-def row(family: str, number: int) -> dict[str, str]:
-    sentence = " ".join(_WORDS[(number * step + step) % len(_WORDS)] for step in (1, 3, 5)) + f" {number}"
-    rows = {
-        "generation": {"text": "\n".join([sentence] * 20)},
-        "translation": {"source": sentence, "target": sentence.upper()},
-        "classification": {"text": sentence, "label": "even" if number % 2 else "odd"},
-    }
-    return rows[family]
 
 
 def write_rows(path: Path, family: str, numbers: range) -> None:
