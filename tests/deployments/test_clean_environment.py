@@ -9,12 +9,14 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.artifacts import download_artifacts
+from mlflow_serving import mlflow_serves
 from smoke_models import train_smoke
 from toy_registry import INPUTS, register_folder, settle_in
 
@@ -118,18 +120,22 @@ def clean_python(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return python
 
 
-def run(python: Path, script: str, *arguments: str, registry: Path, folder: Path) -> Any:
-    """What a script prints last, as JSON; it runs in an empty folder, and nothing of ours is on its path."""
+def environment_of(registry: Path) -> dict[str, str]:
+    """A stranger's environment, pointed at the registry; nothing of ours is on its path."""
     outside = ("PYTHON", "PREFECT_", "NIGHTSHIFT_", "MLFLOW_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
-    environment = kept | {
+    return kept | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{registry}/mlflow/mlflow.db",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def run(python: Path, script: str, *arguments: str, registry: Path, folder: Path) -> Any:
+    """What a script prints last, as JSON; it runs in an empty folder."""
     done = subprocess.run(
         [str(python), "-c", script, *arguments],
-        env=environment,
+        env=environment_of(registry),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -143,6 +149,19 @@ def run(python: Path, script: str, *arguments: str, registry: Path, folder: Path
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_mlflow_alone_loads_and_predicts_what_we_do(family, clean_python, registry, folders, tmp_path):
     found = run(clean_python, PYFUNC, family, json.dumps(INPUTS), registry=registry, folder=tmp_path)
+    assert found == Predictor.load(folders[family]).predict(INPUTS)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_that_venv_serves_the_champion_over_rest(family, clean_python, registry, folders, tmp_path):
+    uri = f"models:/{family}@champion"
+    with mlflow_serves(uri, clean_python, environment_of(registry), folder=tmp_path) as port:
+        body = json.dumps({"inputs": list(INPUTS)}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", data=body, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+            found = json.load(reply)["predictions"]
     assert found == Predictor.load(folders[family]).predict(INPUTS)
 
 

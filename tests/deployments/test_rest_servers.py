@@ -5,22 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_serving import mlflow_serves
 from rest_cases import CASES, JSON, OUT_OF_BOUNDS, SCRIPT, Case
 
 from llm.families import FAMILIES
 from llm.predictor import Predictor
-from llm.serving.server import open_port
 from tasks.registry.logged_model import ModelToLog, save_model
 
 LONGEST_S = 180.0
@@ -75,44 +71,9 @@ def mlflows(
     save_model(
         folder / "saved", ModelToLog(model_folder(request.param), request.param, "k", ["apple"], answers, params)
     )
-    with open_port(0) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder / "saved"), "--env-manager", "local"]
-    # As in a venv of its own: MLflow starts `uvicorn` by its name, and no code of this checkout is to be found.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = kept | {"PATH": path, "PYTHONSAFEPATH": "1", "MLFLOW_TRACKING_URI": "sqlite://"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), "--host", "127.0.0.1"],
-            env=environment,
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_until_up(port, process, folder / "log")
+    environment = dict(os.environ) | {"MLFLOW_TRACKING_URI": "sqlite://"}
+    with mlflow_serves(str(folder / "saved"), sys.executable, environment, folder=folder) as port:
         yield Server(port, predictor)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(LONGEST_S)
-
-
-def wait_until_up(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    pause, deadline = threading.Event(), time.monotonic() + LONGEST_S
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_S)
-        try:
-            connection.request("GET", "/ping")
-            assert connection.getresponse().status == 200
-            return
-        except ConnectionError:
-            pause.wait(0.25)
-        finally:
-            connection.close()
 
 
 def assert_answers(server: Server) -> None:
