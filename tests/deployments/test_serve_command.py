@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import safetensors.numpy
 
+from llm.files import sha256_of
 from llm.predictor import Predictor
 from llm.serving.server import open_port
 from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import DatasetRecord, TrainingIdentity, training_run
-from tasks.registry.versions import Measured, promote, register
+from tasks.registry.versions import Measured, Version, champion, promote, register
 
 LONGEST_S = 180
 
@@ -32,14 +35,16 @@ def home(toy_training, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("NIGHTSHIFT_HOME", str(folder))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow/mlflow.db")
         patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        data = DatasetRecord("toy/train", digest="k", source="{}", context="train")
-        identity = TrainingIdentity("classification", "k", {}, datasets=(data,), tags={})
-        folder_of_model = toy_training.path / "model"
-        model = ModelToLog(folder_of_model, "classification", "k", ["apple"], [{"label": "fruit"}], {"top_k": 1})
-        with training_run(identity) as run:
-            version = register(run, model, Measured({"accuracy": 1.0}, {}, "c0ffee"), step=1)
-        promote(version, over=None, reasons=("the first",), description="")
+        promote(registered(toy_training.path / "model", "k"), over=None, reasons=("the first",), description="")
     return folder
+
+
+def registered(folder: Path, key: str) -> Version:
+    data = DatasetRecord("toy/train", digest=key, source="{}", context="train")
+    identity = TrainingIdentity("classification", key, {}, datasets=(data,), tags={})
+    model = ModelToLog(folder, "classification", key, ["apple"], [{"label": "fruit"}], {"top_k": 1})
+    with training_run(identity) as run:
+        return register(run, model, Measured({"accuracy": 1.0}, {}, "c0ffee"), step=1)
 
 
 @contextmanager
@@ -57,10 +62,10 @@ def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
         process.communicate(timeout=LONGEST_S)
 
 
-def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
+def command(home: Path, *arguments: str, name: str = "serve") -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", "serve", *arguments],
+        [sys.executable, "-m", "deployments.cli", name, *arguments],
         env=kept | {"NIGHTSHIFT_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,6 +100,35 @@ def test_the_champion_is_served_until_a_signal_ends_it_cleanly(home: Path, toy_t
         assert "2 requests with 1 texts" in errors
         assert "refused: 1 x 400" in errors
         assert "apple" not in errors
+
+
+@pytest.mark.slow
+def test_after_a_rollback_the_older_version_is_served_by_hash_and_by_answers(
+    home: Path, toy_training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(home))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow/mlflow.db")
+    old, new = toy_training.path / "model", tmp_path / "new" / "model"
+    shutil.copytree(old, new)
+    weights = safetensors.numpy.load_file(new / "model.safetensors")
+    # It says tool where the other says fruit.
+    turned = {name: -value if name.startswith("classifier") else value for name, value in weights.items()}
+    safetensors.numpy.save_file(turned, new / "model.safetensors", {"format": "pt"})
+    promote(registered(new, "k2"), over=champion("classification"), reasons=("for the test",), description="")
+    seen = {}
+    for number, folder in ((2, new), (1, old)):
+        with serving(home, "classification", "--port", "0") as (_, line):
+            assert line.startswith(f"classification version {number}  ")
+            _, answer = post(line.split()[-1], {"inputs": ["apple pear", "saw hammer"]})
+        assert answer == {"predictions": Predictor.load(folder).predict(["apple pear", "saw hammer"])}
+        done = command(home, "classification", str(tmp_path / str(number)), name="pull")
+        assert done.communicate(timeout=LONGEST_S)[1] is not None
+        assert sha256_of(tmp_path / str(number) / "model.safetensors") == sha256_of(folder / "model.safetensors")
+        seen[number] = answer
+        if number == 2:
+            done = command(home, "classification", name="rollback")
+            assert done.communicate(timeout=LONGEST_S)[0].startswith("classification: version 1 is champion")
+    assert seen[1] != seen[2]
 
 
 @pytest.mark.slow
