@@ -17,6 +17,9 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel
 
+# The module that uvicorn imports for `mlflow models serve`; importing it loads the model, then builds the app.
+_MLFLOWS_APP = "mlflow.pyfunc.scoring_server.app"
+
 
 class Refused(MlflowException):
     """Bad input, as one sentence with status 400.
@@ -108,6 +111,29 @@ def texts_of(data: Any) -> list[str]:
     return texts
 
 
+def guard_mlflows_server() -> None:
+    """Where MLflow's server is loading this model, put our limits around the app that it builds right after.
+
+    That server reads a body of any length into memory: 1 GB of JSON takes 16 GB and the process with it. It has no hook
+    for such a limit, but it looks FastAPI up once the model is there, so the next app that is built is a guarded one.
+    """
+    if _MLFLOWS_APP not in sys.modules:
+        return
+    import fastapi
+
+    from llm.serving.guard import Guard
+
+    plain = fastapi.FastAPI
+
+    class GuardedFastAPI(plain):  # type: ignore[misc, valid-type]
+        def __init__(self, **settings: Any) -> None:
+            fastapi.FastAPI = plain  # type: ignore[misc]
+            super().__init__(**settings)
+            self.add_middleware(Guard)
+
+    fastapi.FastAPI = GuardedFastAPI  # type: ignore[misc]
+
+
 # MLflow asks for type hints on `predict`, but with them it throws the signature's params away. It sets a filter of its
 # own for this warning, so an "ignore" does not help; recorded, it goes nowhere.
 with warnings.catch_warnings(record=True):
@@ -120,6 +146,7 @@ with warnings.catch_warnings(record=True):
             # `llm` is the copy that was logged with the model: MLflow puts it first on the path before this call.
             from llm.predictor import Predictor
 
+            guard_mlflows_server()
             self.predictor = Predictor.load(Path(context.artifacts["model"]))
 
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002

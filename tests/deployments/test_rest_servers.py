@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gigabyte import assert_a_gigabyte_is_refused_while_it_comes
 from mlflow_serving import mlflow_serves
 from rest_cases import CASES, JSON, OUT_OF_BOUNDS, SCRIPT, Case
 
@@ -132,9 +133,15 @@ def test_mlflows_server_answers_every_form_with_the_parameters_of_the_family(mlf
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in CASES if not case.ours_alone], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_mlflows_server_refuses_bad_input_without_a_traceback_and_lives_on(mlflows: Server, case: Case):
     refused(mlflows, case.data, case.mlflow_says or case.says, case.content_type)
+
+
+@pytest.mark.slow
+def test_mlflows_server_refuses_a_gigabyte_while_it_comes_and_lives_on(mlflows: Server):
+    assert_a_gigabyte_is_refused_while_it_comes(mlflows.port)
+    assert len(mlflows.ask({"inputs": ["apple"], "params": mlflows.params})) == 1
 
 
 @pytest.mark.slow

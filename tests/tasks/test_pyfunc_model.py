@@ -215,3 +215,11 @@ def test_requirements_are_exact_and_installable(saved):
     lines = (saved.folder / "requirements.txt").read_text().split()
     assert all("==" in line and "+" not in line for line in lines)
     assert {"torch", "transformers", "tokenizers", "safetensors"} <= {line.split("==")[0] for line in lines}
+
+
+def test_a_model_that_no_server_loads_leaves_fastapi_alone(loaded):
+    import fastapi
+
+    assert "mlflow.pyfunc.scoring_server.app" not in sys.modules
+    assert fastapi.FastAPI.__module__ == "fastapi.applications"
+    assert fastapi.FastAPI.__name__ == "FastAPI"

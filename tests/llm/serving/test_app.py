@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
-import select
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gigabyte import assert_a_gigabyte_is_refused_while_it_comes
 from watched import Watched
 
 from llm import __version__
@@ -102,19 +101,7 @@ def test_fifty_clients_at_once_get_the_answers_they_get_alone(port, predictor):
 
 
 def test_a_gigabyte_is_refused_while_it_comes_and_the_server_lives_on(port):
-    size = 1 << 16
-    chunk = f"{size:x}\r\n".encode() + b"a" * size + b"\r\n"
-    reply, sent_by_then = b"", 0
-    with socket.create_connection(("127.0.0.1", port), LONGEST_S) as raw:
-        raw.sendall(head("/invocations", "Transfer-Encoding: chunked"))
-        # Once it has refused, the server may hang up on a client that goes on.
-        with suppress(ConnectionError):
-            for number in range((1 << 30) // size):
-                raw.sendall(chunk)
-                if not reply and select.select([raw], [], [], 0)[0]:
-                    reply, sent_by_then = raw.recv(4096), (number + 1) * size
-    assert reply.startswith(b"HTTP/1.1 413 ")
-    assert sent_by_then < 1 << 28
+    assert_a_gigabyte_is_refused_while_it_comes(port)
     assert alive(port)
 
 
