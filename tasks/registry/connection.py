@@ -67,15 +67,22 @@ def _create_database(path: Path, new_client: MlflowClient) -> None:
             new_client.search_experiments(max_results=1)
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what MLflow says; of a list, the line that announces it and the first entry."""
+    lines = [text for line in str(error).splitlines() if (text := line.strip("# \t"))]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:3]) if lines[0].endswith(":") else lines[0]
+
+
 @contextmanager
 def registry_errors(doing: str) -> Iterator[None]:
     """Turn what MLflow raises into a RegistryError that says what was being done, and where."""
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RegistryError(
-            f"MLflow at {tracking_uri()} failed while {doing}: {reason}",
+            f"MLflow at {tracking_uri()} failed while {doing}: {_reason(error)}",
             remedy=f"check that it runs and that {TRACKING_VARIABLE} names it, then run again: finished work is kept",
         ) from error
 
