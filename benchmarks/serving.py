@@ -103,8 +103,8 @@ def registered_pyfunc(folder: Path, port: int, scratch: Path) -> subprocess.Pope
 def transformers_flavour(folder: Path, port: int, scratch: Path) -> subprocess.Popen[bytes]:
     """`mlflow models serve` of the folder through MLflow's transformers flavour.
 
-    transformers 5 has no pipeline for translation any more. Its text-generation pipeline warns of an encoder-decoder but
-    runs the same `generate`; then it takes the text for a continuation, and cuts as many tokens as the prompt has.
+    transformers 5 has no pipeline for translation any more. Its text-generation pipeline warns of an encoder-decoder
+    but runs the same `generate`; then it takes the text for a continuation, and cuts as many tokens as the prompt has.
     """
     import mlflow.transformers
     from mlflow.models import infer_signature
