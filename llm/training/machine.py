@@ -19,16 +19,18 @@ _NEVER = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 def deterministic(threads: int) -> Iterator[None]:
     """Deterministic algorithms and a fixed number of threads inside; what was set before is restored after."""
     filling: Any = torch.utils.deterministic  # a module whose attribute no type checker sees
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), filling.fill_uninitialized_memory
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # `use_deterministic_algorithms` sets the same switch, and imports the compiler to tell it too: 1.5 s that each
+    # process would wait for a compiler that nothing here uses.
+    torch.set_deterministic_debug_mode("error")
     # It would fill every new tensor, to catch code that reads what nothing wrote; none of ours does.
     filling.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
         filling.fill_uninitialized_memory = before[2]
 
 

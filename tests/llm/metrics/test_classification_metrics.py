@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
 from llm.errors import InputError
 from llm.metrics.classification import score
@@ -28,6 +31,21 @@ def test_macro_f1_weighs_a_rare_class_like_a_frequent_one():
 
 def test_a_class_that_is_only_predicted_counts_as_zero():
     assert score(["de", "fr"], ["de", "de"])["macro_f1"] == pytest.approx(100 * (2 / 3 + 0) / 2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_figures_are_those_of_scikit_learn_to_the_last_bit(seed):
+    draw = random.Random(seed)
+    classes = draw.sample(range(40), k=draw.randint(1, 20))
+    rows = draw.randint(1, 500)
+    labels, predictions = ([f"class {number}" for number in draw.choices(classes, k=rows)] for _ in range(2))
+    # Some are right for sure, and some classes are only predicted.
+    predictions = [draw.choice([label, found, "another"]) for label, found in zip(labels, predictions, strict=True)]
+    expected = {
+        "accuracy": 100.0 * accuracy_score(labels, predictions),
+        "macro_f1": 100.0 * f1_score(labels, predictions, average="macro"),
+    }
+    assert score(predictions, labels) == expected
 
 
 def test_all_right_is_100():

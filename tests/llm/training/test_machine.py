@@ -23,6 +23,21 @@ def test_threads_and_algorithms_are_restored() -> None:
     assert torch.utils.deterministic.fill_uninitialized_memory
 
 
+# The compiler of torch takes longer to import than a toy takes to be scored.
+_LIST_MODULES = """
+import sys
+from llm.training.machine import deterministic
+
+with deterministic(1):
+    print(sorted(name for name in sys.modules if name in ("torch._dynamo", "torch._inductor", "sympy")))
+"""
+
+
+def test_the_compiler_is_not_imported() -> None:
+    found = subprocess.run([sys.executable, "-c", _LIST_MODULES], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
 # Pages that the system had to map for twenty tensors of 16 MB, each freed before the next is made: before, within and
 # after. In a process of its own, since the allocator adapts to what a process did before.
 _COUNT_PAGES = """
