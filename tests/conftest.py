@@ -34,6 +34,12 @@ _OUTSIDE = ("MLFLOW_TRACKING_URI", "NIGHTSHIFT_ARTIFACTS", "PREFECT_API_URL", "P
 _WORDS = {"fruit": ("apple", "pear", "plum", "grape"), "tool": ("saw", "hammer", "drill", "wrench")}
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: at the end, small tests keep both workers busy."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def nightshift_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home for every test; nothing of the developer's own is read or written."""
