@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -15,12 +14,11 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from rest import fetch, free_port, poll
+from prefect_serving import prefect_serves
+from rest import fetch, poll
 
 from deployments.automations import apply_automations, webhook_address
-from deployments.environment import answers
 from deployments.processes import ServerError
-from deployments.servers import Ports, prefect_server, server_environment, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -28,17 +26,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of a Prefect server of its own."""
-    home = tmp_path_factory.mktemp("automations")
-    ports = Ports(prefect=free_port(), mlflow=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIGHTSHIFT_HOME", str(home))
-        environment = server_environment(os.environ, ports) | {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "true"}
-        server = prefect_server(ports, environment)
-        try:
-            wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), server)
-            yield f"{ports.prefect_url}/api"
-        finally:
-            server.stop()
+    with prefect_serves(tmp_path_factory.mktemp("automations")) as api:
+        yield api
 
 
 @pytest.fixture

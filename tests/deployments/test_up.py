@@ -64,7 +64,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One `up` for the tests that only look."""
+    """One `up` for the tests that only look, and at last for the one that ends it."""
     running = Up.start(tmp_path_factory.mktemp("up"))
     try:
         running.lines = running.wait_until_ready()  # type: ignore[attr-defined]
@@ -132,26 +132,41 @@ def test_a_second_up_in_the_same_home_is_refused(up: Up) -> None:
     assert "another `nightshift up` is running" in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_ends_everything_that_was_started(number: signal.Signals, tmp_path: Path) -> None:
-    running = Up.start(tmp_path)
+def test_ctrl_c_ends_everything_that_was_started(up: Up) -> None:
+    assert_ended_by(signal.SIGINT, up)
+
+
+@pytest.fixture
+def home(up: Up) -> Path:
+    """The home of the `up` above, which is over: a new home's databases take many seconds to make."""
+    up.end()
+    return up.home
+
+
+def test_sigterm_ends_everything_that_was_started(home: Path) -> None:
+    running = Up.start(home)
     running.wait_until_ready()
+    assert_ended_by(signal.SIGTERM, running)
+
+
+def assert_ended_by(number: signal.Signals, running: Up) -> None:
+    assert (running.home / "servers.json").exists()
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert len(children) >= 3
     running.process.send_signal(number)
     running.process.communicate(timeout=TIMEOUT_S)
     assert running.process.returncode == 0
     assert survivors(children) == []
-    assert not (tmp_path / "servers.json").exists()
+    assert not (running.home / "servers.json").exists()
 
 
-def test_when_a_server_dies_the_rest_is_stopped_and_it_is_named(tmp_path: Path) -> None:
-    running = Up.start(tmp_path)
+def test_when_a_server_dies_the_rest_is_stopped_and_it_is_named(home: Path) -> None:
+    running = Up.start(home)
     running.wait_until_ready()
     children = psutil.Process(running.process.pid).children(recursive=True)
     next(child for child in children if "mlflow" in child.cmdline() and child.ppid() == running.process.pid).kill()
     _, errors = running.process.communicate(timeout=TIMEOUT_S)
     assert running.process.returncode == 2
     assert "error: the MLflow server stopped with exit code -9" in errors
-    assert str(tmp_path / "logs" / "mlflow.log") in errors
+    assert str(home / "logs" / "mlflow.log") in errors
     assert survivors(children) == []
