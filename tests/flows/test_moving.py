@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from prefect.client.orchestration import get_client
+from toy_registry import register_folder
 
 from flows.configuration import RetrainConfig
 from flows.promote import PromoteConfig, promote
@@ -17,12 +18,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server", "at_ho
 
 
 @pytest.fixture(scope="module")
-def two_versions(prefect_server, home, toy_recipe):
-    """Version 1 is champion, version 2 was refused."""
-    values = toy_recipe.model_dump(mode="json")
-    retrain(RetrainConfig.model_validate(values))
-    values["training"] |= {"steps": 1, "warmup": 0, "learning_rate": 1e-9}
-    retrain(RetrainConfig.model_validate(values))
+def two_versions(prefect_server, home, toy_recipe, toy_training):
+    """Version 1 was made champion by a night, version 2 is a challenger."""
+    retrain(RetrainConfig.model_validate(toy_recipe.model_dump(mode="json")))
+    register_folder(toy_training.path / "model", "classification", "k2")
 
 
 def aliases():
