@@ -13,11 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from made_rows import row
+from prefect_serving import prefect_serves
 from terminal import TIMEOUT_S, Terminal
 
 from llm.families import FAMILIES, load_family
@@ -27,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Never end by themselves; test_up.py runs the first, and the test of the servers below the other.
 ELSEWHERE = {"nightshift up", "nightshift serve translation"}
+# One thread: two tests run side by side on two cores, and two trainings of two threads each wait for one another.
+TOY_TRAINING = {"context": 32, "threads": 1}
 # What else than a checkout's own programs is run.
 SERVERS = ("curl", "mlflow")
 
@@ -61,16 +65,24 @@ def test_a_command_about_the_checkout_exists(command: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe) -> Terminal:
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API of the server that `nightshift run` uses in place of its own, as it uses that of `nightshift up`."""
+    with prefect_serves(tmp_path_factory.mktemp("prefect")) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe, prefect: str) -> Terminal:
     """A home with a champion of each family, and the files that the README's own example names."""
     terminal = Terminal(tmp_path_factory.mktemp("readme") / "home", toy_recipe)
+    terminal.environment["PREFECT_API_URL"] = prefect
     for name in FAMILIES:
         rows = terminal.folder / f"{name}.jsonl"
         rows.write_text("".join(json.dumps(row(name, number)) + "\n" for number in range(200)))
         fields = load_family(name).fields
         corpus = {"source": "local_files", "format": "jsonl", "paths": [str(rows)], "columns": {f: f for f in fields}}
         config = terminal.folder / f"{name}.yaml"
-        options = {"corpus": corpus, "splits": {"validation": 0.2, "test": 0.2}, "training": {"context": 32}}
+        options = {"corpus": corpus, "splits": {"validation": 0.2, "test": 0.2}, "training": TOY_TRAINING}
         config.write_text(yaml.safe_dump(options))
         code, _, errors = terminal.run("run", name, "--preset", "smoke", "--config", str(config))
         assert code == 0, errors
@@ -89,6 +101,7 @@ def test_a_command_of_nightshift_does_what_it_should(terminal: Terminal, command
     if arguments[0] == "run":
         # The same command in seconds: a later option wins.
         arguments = [*arguments, "--preset", "smoke", "--set", "training.steps=10", "--set", "training.warmup=2"]
+        arguments += ["--set", "training.threads=1"]
         if "--config" not in arguments:
             arguments += ["--config", str(terminal.folder / f"{arguments[1]}.yaml")]
     code, output, errors = terminal.run(*arguments)
