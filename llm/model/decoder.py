@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llm.model.attention import BlockSizes, Rotary
 from llm.model.cache import KeyValueCache
 from llm.model.config import DecoderConfig
 from llm.model.dropout import Dropout
-from llm.model.layers import Block, BlockSizes, BlockSwitches, Rotary, causal_mask, initialise, make_norm
+from llm.model.layers import Block, BlockSwitches, causal_mask, initialise, make_norm
 from llm.model.positions import rotary_table
 from llm.model.products import multiply
 

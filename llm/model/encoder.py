@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from llm.model.attention import BlockSizes
 from llm.model.config import EncoderConfig
 from llm.model.dropout import Dropout
-from llm.model.layers import Block, BlockSizes, BlockSwitches, initialise, make_norm
+from llm.model.layers import Block, BlockSwitches, initialise, make_norm
 from llm.model.products import Linear
 
 BERT = BlockSwitches(norm="layer", norm_place="post", norm_epsilon=1e-12, feed_forward="gelu", bias=True)

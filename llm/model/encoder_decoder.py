@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from llm.model.attention import BlockSizes
 from llm.model.cache import KeyValueCache
 from llm.model.config import EncoderDecoderConfig
 from llm.model.dropout import Dropout
-from llm.model.layers import Block, BlockSizes, BlockSwitches, causal_mask, initialise, make_norm
+from llm.model.layers import Block, BlockSwitches, causal_mask, initialise, make_norm
 from llm.model.positions import sinusoidal_table
 from llm.model.products import multiply
 

@@ -13,8 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from llm.model.attention import SelfAttention
 from llm.model.encoder import EncoderClassifier
-from llm.model.layers import SelfAttention
 
 # The heads take turns: how far from a token, in tokens, each begins to look.
 _OFFSETS = (-1, 1, -2, 2)

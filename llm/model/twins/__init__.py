@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from llm.errors import ModelFolderError
-from llm.model.layers import SelfAttention
+from llm.model.attention import SelfAttention
 from llm.model.twins.base import Twin
 from llm.model.twins.bert import BertTwin
 from llm.model.twins.llama import LlamaTwin

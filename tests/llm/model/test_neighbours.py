@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from llm.model.attention import SelfAttention
 from llm.model.config import EncoderConfig
 from llm.model.encoder import EncoderClassifier
-from llm.model.layers import SelfAttention
 from llm.model.neighbours import start_on_neighbours
 
 
