@@ -17,6 +17,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from llm.errors import StageError
+from llm.evidence.attention import attention_maps
 from llm.evidence.gather import EVIDENCE_FILE, write_evidence
 from llm.files import read_json, write_json, write_jsonl
 from llm.predictor import Predictor
@@ -27,7 +28,7 @@ from llm.statistics.intervals import intervals
 from llm.tokens import read_rows, rows_of
 from llm.training.machine import deterministic
 
-_VERSION = 7
+_VERSION = 8
 _LONGEST_S = 3600.0
 _RESULT = "evaluation.json"
 ANSWERS_FILE = "answers.jsonl"
@@ -72,10 +73,11 @@ def score(model: Path, corpus: Path, *, out: Path, threads: int) -> None:
         family, rows = predictor.family, rows_of(corpus, "test")
         evaluation = family.evaluate(predictor, rows)
         evidence = family.evidence(predictor, rows, evaluation, read_rows(corpus, "train"))
+        attention = attention_maps(predictor, rows)
     write_jsonl(out / ANSWERS_FILE, ({"answer": answer} for answer in evaluation.answers))
     safetensors.numpy.save_file({"columns": evaluation.columns}, out / _COLUMNS_FILE)
     facts = {"metrics": evaluation.metrics, "intervals": intervals(evaluation.sums), "details": evaluation.details}
-    write_evidence(out / EVIDENCE_FOLDER, family, rows, evaluation, evidence)
+    write_evidence(out / EVIDENCE_FOLDER, family, rows, evaluation, evidence, attention)
     write_json(out / _RESULT, facts)
 
 

@@ -1,1 +1,1 @@
-"""What an evaluation shows besides its metrics: samples, worst and best cases, calibration, memorisation, pictures."""
+"""What an evaluation shows besides its metrics: samples, worst and best cases, calibration, attention, pictures."""

@@ -1,4 +1,4 @@
-"""All that an evaluation shows besides its metrics, as a folder: evidence.json, and PNG files beside it."""
+"""All that an evaluation shows besides its metrics, as a folder: evidence.json, attention.jsonl and PNG files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm.evidence import pictures
+from llm.evidence.attention import ATTENTION_FILE, AttentionMap, attention_pictures, attention_table
 from llm.evidence.base import Evidence
-from llm.files import write_json
+from llm.files import write_json, write_jsonl
 from llm.statistics.intervals import RowSums, interval
 from llm.statistics.slices import Slices
 
@@ -25,21 +26,28 @@ _PICTURED_ROWS = 50  # with fewer, a tenth is a handful
 
 
 def write_evidence(
-    folder: Path, family: Family, rows: Sequence[Row], evaluation: Evaluation, evidence: Evidence
+    folder: Path,
+    family: Family,
+    rows: Sequence[Row],
+    evaluation: Evaluation,
+    evidence: Evidence,
+    attention: Sequence[AttentionMap],
 ) -> None:
-    """Write what the family shows, and what is shown of any family: the metric by slice and by length."""
+    """Write what the family shows, and what is shown of any: the metric by slice and by length, attention maps."""
     folder.mkdir()
     deciding = evaluation.sums[family.metric.name]
-    drawn = dict(evidence.pictures)
+    inputs = [row[family.input_field] for row in rows]
+    drawn = dict(evidence.pictures) | attention_pictures(attention, family=family.name)
+    write_jsonl(folder / ATTENTION_FILE, (one.facts() for one in attention))
     if len(rows) >= _PICTURED_ROWS:
-        drawn["length.png"] = _by_length(deciding, [len(row[family.input_field]) for row in rows], family.metric.name)
+        drawn["length.png"] = _by_length(deciding, [len(text) for text in inputs], family.metric.name)
     for name, picture in drawn.items():
         (folder / name).write_bytes(picture)
     write_json(
         folder / EVIDENCE_FILE,
         {
             "figures": dict(evidence.figures),
-            "tables": [table.facts() for table in evidence.tables],
+            "tables": [table.facts() for table in (*evidence.tables, attention_table(attention, inputs))],
             "weaknesses": list(evidence.weaknesses),
             "slices": by_slice(deciding, family.slices(rows), higher_is_better=family.metric.higher_is_better),
             "data": dict(evidence.data),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DPI = 80
+DPI = 80
 _LONGEST_NAME = 16
 
 
@@ -29,7 +29,7 @@ def reliability(bins: Sequence[Bin]) -> bytes:
     axes.plot([one.score for one in bins], [one.right for one in bins], marker="o", markersize=4, color="tab:blue")
     axes.set(xlabel="mean score of a bin", ylabel="share that is right, with its 95 % interval", xlim=(0, 1.02))
     axes.set_ylim(0, 1.02)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(names: Sequence[str], counts: NDArray[np.int64]) -> bytes:
@@ -43,7 +43,7 @@ def confusion(names: Sequence[str], counts: NDArray[np.int64]) -> bytes:
     axes.set_yticks(range(len(shown)), shown, fontsize=8, parse_math=False)
     axes.set(xlabel="answer", ylabel="right answer")
     figure.colorbar(image, ax=axes, label="share of the right answer's rows", fraction=0.046)
-    return _png(figure)
+    return png(figure)
 
 
 def by_length(lengths: Sequence[float], figures: Sequence[tuple[float, float, float]], *, metric: str) -> bytes:
@@ -54,7 +54,7 @@ def by_length(lengths: Sequence[float], figures: Sequence[tuple[float, float, fl
     axes.plot(lengths, values, marker="o", markersize=4)
     axes.set(xlabel="characters of the input (mean of a tenth of the rows)", ylabel=f"{metric}, 95 % interval")
     axes.set_xscale("log")
-    return _png(figure)
+    return png(figure)
 
 
 def loss_curve(points: Sequence[Mapping[str, Any]]) -> bytes:
@@ -66,7 +66,7 @@ def loss_curve(points: Sequence[Mapping[str, Any]]) -> bytes:
             axes.plot(*zip(*found, strict=True), label=name.replace("_", " "), **style)
     axes.set(xlabel="step", ylabel="nats a target")
     axes.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -77,10 +77,11 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a writing that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure.savefig(buffer, format="png", dpi=_DPI)
+        figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

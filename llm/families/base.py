@@ -137,6 +137,13 @@ class Family(Protocol):
     ) -> Evidence:
         """What is shown of a model besides its metrics; `evaluation` is that of `rows`, `training` the train split."""
 
+    def read(self, predictor: Predictor, row: Row, *, longest: int) -> list[list[int]]:
+        """Run the model once over a test row, with its right answer where it reads one, each text cut to `longest`.
+
+        Returns the tokens of what each of the model's stacks of blocks read, in their order. It is for those who look
+        into the model meanwhile.
+        """
+
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """Parts of a split in which a new model must not be worse, by name: (N,) masks, which may overlap."""
 

@@ -235,6 +235,12 @@ class Classification:
         answers = [answer for answer in evaluation.answers if isinstance(answer, dict)]
         return classification_evidence([row["text"] for row in rows], [row["label"] for row in rows], answers)
 
+    def read(self, predictor: Predictor, row: Row, *, longest: int) -> list[list[int]]:
+        """The text."""
+        ids = predictor.tokenizer.encode(row["text"])[:longest]
+        predictor.model(torch.tensor([ids], device=predictor.device))
+        return [ids]
+
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """By label, and what every family looks at."""
         labels = [row["label"] for row in rows]

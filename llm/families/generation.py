@@ -180,6 +180,12 @@ class Generation:
             training=(row["text"] for row in training),
         )
 
+    def read(self, predictor: Predictor, row: Row, *, longest: int) -> list[list[int]]:
+        """The text."""
+        ids = predictor.tokenizer.encode(row["text"])[:longest]
+        predictor.model(torch.tensor([ids], device=predictor.device))
+        return [ids]
+
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """What every family looks at."""
         return of_every_kind(rows, [row["text"] for row in rows])

@@ -179,6 +179,15 @@ class Translation:
         sources, references = ([row[field] for row in rows] for field in self.fields)
         return translation_evidence(sources, written, references, evaluation.sums)
 
+    def read(self, predictor: Predictor, row: Row, *, longest: int) -> list[list[int]]:
+        """The source, and the target behind <pad>, without its last token, as in training."""
+        names = names_in(row["source"])
+        texts = [numbered(row[field], names) for field in self.fields]
+        source, labels = (ids[:longest] for ids in predictor.tokenizer.encode_batch(texts))
+        target = [PAD_ID, *labels[:-1]]
+        predictor.model(*(torch.tensor([ids], device=predictor.device) for ids in (source, target)))
+        return [source, target]
+
     def slices(self, rows: Sequence[Row]) -> Mapping[str, NDArray[np.bool_]]:
         """Whether the source holds placeholders, and what every family looks at, of the source."""
         sources = [row["source"] for row in rows]

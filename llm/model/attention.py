@@ -62,14 +62,21 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None
     """
     if not _plain_is_faster(queries):
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal)
+    weights = attention_weights(queries, keys, mask=mask, causal=causal)
+    mixed: Tensor = weights.to(values.dtype) @ values
+    return mixed
+
+
+def attention_weights(queries: Tensor, keys: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
+    """The probabilities by which `attend` mixes values: (B, H, T, d), (B, H, S, d) -> (B, H, T, S), rows sum to 1."""
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
     if causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         # Added in place: unlike a masked fill, that has no backward pass.
         scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, float("-inf"))
-    mixed: Tensor = scores.softmax(dim=-1).to(values.dtype) @ values
-    return mixed
+    weights: Tensor = scores.softmax(dim=-1)
+    return weights
 
 
 def _plain_is_faster(queries: Tensor) -> bool:
@@ -102,7 +109,32 @@ class SelfAttention(nn.Module):
         layer: int,
     ) -> Tensor:
         """x (B, T, D) -> (B, T, D). mask broadcasts to (B, H, T, past + T); `causal` only without mask and cache."""
-        batch, length, _ = x.shape
+        queries, keys, values = self._heads(x, rotary=rotary, cache=cache, layer=layer)
+        mixed = attend(queries, keys, values, mask=mask, causal=causal)
+        merged: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return merged
+
+    def probabilities(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None,
+        causal: bool,
+        rotary: Rotary | None,
+        cache: KeyValueCache | None,
+        layer: int,
+    ) -> Tensor:
+        """How much each position takes of each other in `forward` of the same arguments: (B, H, T, past + T).
+
+        To be looked at: `forward` never makes them. A cache is left as `forward` would leave it.
+        """
+        queries, keys, _ = self._heads(x, rotary=rotary, cache=cache, layer=layer)
+        return attention_weights(queries, keys, mask=mask, causal=causal)
+
+    def _heads(
+        self, x: Tensor, *, rotary: Rotary | None, cache: KeyValueCache | None, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, d), keys and values (B, H, past + T, d)."""
         sizes = self.sizes
         split = self._split(x) if rotary is None else self._turned(x, rotary.turns)
         queries, keys, values = (part.transpose(1, 2) for part in split)
@@ -111,9 +143,7 @@ class SelfAttention(nn.Module):
         if sizes.kv_heads != sizes.heads:
             keys = keys.repeat_interleave(sizes.heads // sizes.kv_heads, dim=1)
             values = values.repeat_interleave(sizes.heads // sizes.kv_heads, dim=1)
-        mixed = attend(queries, keys, values, mask=mask, causal=causal)
-        merged: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, -1))
-        return merged
+        return queries, keys, values
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of x (B, T, D): (B, T, H, d), (B, T, K, d) twice."""
@@ -144,15 +174,28 @@ class CrossAttention(nn.Module):
         self, x: Tensor, *, memory: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
     ) -> Tensor:
         """x (B, T, D), memory (B, S, D) -> (B, T, D). mask broadcasts to (B, H, T, S)."""
-        batch, length, _ = x.shape
-        queries = self.query(x).view(batch, length, self.sizes.heads, -1).transpose(1, 2)
+        queries, keys, values = self._heads(x, memory=memory, cache=cache, layer=layer)
+        mixed = attend(queries, keys, values, mask=mask, causal=False)
+        merged: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return merged
+
+    def probabilities(
+        self, x: Tensor, *, memory: Tensor, mask: Tensor | None, cache: KeyValueCache | None, layer: int
+    ) -> Tensor:
+        """How much each position takes of the source in `forward` of the same arguments: (B, H, T, S); see above."""
+        queries, keys, _ = self._heads(x, memory=memory, cache=cache, layer=layer)
+        return attention_weights(queries, keys, mask=mask, causal=False)
+
+    def _heads(
+        self, x: Tensor, *, memory: Tensor, cache: KeyValueCache | None, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, d), keys and values (B, H, S, d)."""
+        queries = self.query(x).view(*x.shape[:2], self.sizes.heads, -1).transpose(1, 2)
         stored = cache.memory(layer) if cache is not None else None
         keys, values = stored if stored is not None else self._keys_and_values(memory)
         if cache is not None and stored is None:
             cache.remember(layer, keys, values)
-        mixed = attend(queries, keys, values, mask=mask, causal=False)
-        merged: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, -1))
-        return merged
+        return queries, keys, values
 
     def _keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         batch, length, _ = memory.shape

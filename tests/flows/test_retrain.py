@@ -87,7 +87,8 @@ def test_the_run_holds_intervals_and_the_evidence_with_its_pictures(first, tmp_p
     assert metrics["test/accuracy_low"] <= metrics["test/accuracy"] <= metrics["test/accuracy_high"]
     folder = Path(client().download_artifacts(first["mlflow_run_id"], "evidence", str(tmp_path)))
     names = {path.name for path in folder.iterdir()}
-    assert {"evidence.json", "reliability.png", "confusion.png", "length.png", "loss.png"} == names
+    pictures = {"attention_self.png", "reliability.png", "confusion.png", "length.png", "loss.png"}
+    assert {"evidence.json", "attention.jsonl", *pictures} == names
 
 
 def test_the_card_is_the_description_of_the_registered_version(first):

@@ -18,12 +18,16 @@ from transformers import (
 
 from llm.errors import ConfigError, InputError, NightshiftError
 from llm.evaluate import evidence_of, row_columns
+from llm.evidence.attention import attention_maps, attention_pictures
+from llm.evidence.base import drawn
 from llm.families import FAMILIES, load_family
+from llm.files import read_jsonl
 from llm.model.folder import load_model
 from llm.predictor import Predictor
 from llm.stages import Stage
 from llm.statistics.measures import is_better
 from llm.training.config import AUGMENTATIONS
+from llm.training.machine import deterministic
 from llm.training.stage import training_stage
 
 AUTO = {
@@ -274,8 +278,50 @@ def test_its_evidence_has_samples_tables_pictures_and_figures_for_everyone(train
         assert all(len(row) == len(table["head"]) for row in table["rows"])
     assert max(len(table["rows"]) for table in found["tables"]) >= min(20, len(trained.rows("test")))
     folder = evaluated.path / "evidence"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(["evidence.json", *found["pictures"]])
+    names = sorted(["evidence.json", "attention.jsonl", *found["pictures"]])
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert all(path.stat().st_size < 100_000 for path in folder.glob("*.png"))
+
+
+def test_it_reads_a_test_row_as_in_training_and_names_the_tokens(trained: Any) -> None:
+    predictor, row = trained.predictor, trained.rows("test")[0]
+    tokenizer, config = trained.text_tokenizer, trained.recipe.training
+    config = config.model_copy(update={**dict.fromkeys(AUGMENTATIONS, 0.0), "context": 32})
+    table = trained.family.tokenize([row], tokenizer, trained.family.survey(trained.rows("test"), tokenizer))
+    batch = trained.family.collate(table, np.zeros(1, dtype=np.int64), config)
+    read = trained.family.read(predictor, row, longest=32)
+    assert read == [batch[name].tolist()[0] for name in ("ids", "source", "target") if name in batch]
+    assert [ids[:2] for ids in read] == trained.family.read(predictor, row, longest=2)
+
+
+def test_attention_maps_are_named_numbered_and_the_same_when_they_are_made_again(
+    trained: Any, evaluated: Stage
+) -> None:
+    folder, rows = evaluated.path / "evidence", trained.rows("test")
+    pictures = [name for name in evidence_of(evaluated)["pictures"] if name.startswith("attention_")]
+    lines = list(read_jsonl(folder / "attention.jsonl"))
+    assert len(pictures) == len({line["kind"] for line in lines}) > 0
+    assert [line["row"] for line in lines if line["kind"] == lines[0]["kind"]] == drawn(len(rows), most=4)
+    for line in lines:
+        heads = np.array(line["heads"])
+        assert heads.shape == (line["total_heads"], len(line["queries"]["tokens"]), len(line["keys"]["tokens"]))
+        if line["keys"]["total"] == heads.shape[2]:
+            assert heads.sum(axis=2) == pytest.approx(np.ones(heads.shape[:2]), abs=0.01)
+    with deterministic(1):
+        maps = attention_maps(trained.predictor, rows)
+    assert [json.loads(json.dumps(one.facts())) for one in maps] == lines
+    again = attention_pictures(maps, family=trained.family.name)
+    assert {name: (folder / name).read_bytes() for name in pictures} == again
+
+
+def test_attention_maps_change_no_answer_and_leave_no_hook(trained: Any) -> None:
+    predictor, rows = trained.predictor, trained.rows("test")[:4]
+    texts = [row[trained.family.input_field][:40] for row in rows]
+    short = {"max_new_tokens": 8} if "max_new_tokens" in trained.family.params.model_fields else {}
+    before = predictor.predict(texts, **short)
+    attention_maps(predictor, rows)
+    assert predictor.predict(texts, **short) == before
+    assert not any(module._forward_pre_hooks for module in predictor.model.modules())
 
 
 def test_its_evidence_is_the_same_when_it_is_made_again(trained: Any, evaluated: Stage) -> None:

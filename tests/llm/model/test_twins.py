@@ -7,13 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
+from twin_models import VOCABULARY, build, empty_twin, twin_of
 
 from llm.errors import ModelFolderError
 from llm.families import FAMILIES, load_family
@@ -22,42 +17,10 @@ from llm.model.decoder import DecoderModel
 from llm.model.encoder import EncoderClassifier
 from llm.model.encoder_decoder import EncoderDecoderModel
 from llm.model.pretrained import PretrainedEncoder
-from llm.model.twins import from_twin, to_twin, twin_config
+from llm.model.twins import from_twin, to_twin
 from llm.recipe import Recipe
 
-VOCABULARY = 97
-LABELS = ("de", "en", "fr")
-AUTO = {
-    "llama": AutoModelForCausalLM,
-    "bert": AutoModelForSequenceClassification,
-    "pegasus": AutoModelForSeq2SeqLM,
-}
 PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
-
-
-def build(config: DecoderConfig | EncoderConfig | EncoderDecoderConfig) -> nn.Module:
-    torch.manual_seed(3)
-    if isinstance(config, DecoderConfig):
-        return DecoderModel(config, VOCABULARY).eval()
-    if isinstance(config, EncoderConfig):
-        return EncoderClassifier(config, VOCABULARY, labels=LABELS).eval()
-    return EncoderDecoderModel(config, VOCABULARY).eval()
-
-
-def empty_twin(model: nn.Module) -> PreTrainedModel:
-    options = {key: value for key, value in twin_config(model).items() if key not in ("architectures", "dtype")}
-    kind = options.pop("model_type")
-    twin: PreTrainedModel = AUTO[kind].from_config(AutoConfig.for_model(kind, **options)).eval()
-    return twin
-
-
-def twin_of(model: nn.Module) -> PreTrainedModel:
-    twin = empty_twin(model)
-    report = twin.load_state_dict(to_twin(model), strict=False)
-    # What is left out is tied to the embedding that was loaded.
-    assert not report.unexpected_keys
-    assert all("embed_tokens" in key or "lm_head" in key for key in report.missing_keys)
-    return twin
 
 
 @pytest.fixture
