@@ -5,16 +5,16 @@ N: test rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llm.evidence.base import Cell, Evidence, Table, worst_and_best
-from llm.metrics.diversity import distinct, repeated
+from llm.metrics.diversity import distinct, distinct_without_each, repeated
 from llm.metrics.memorisation import Span, longest_spans
-from llm.statistics.intervals import RowSums, interval
+from llm.statistics.intervals import Interval, RowSums, interval, jackknife_interval, median_interval
 
 _MOST_CHARACTERS = 20_000_000
 # In a row; copies of so many words are hardly chance. The corpus's own check for leaks asks for as many.
@@ -48,6 +48,7 @@ def generation_evidence(
     spans = longest_spans([one.continuation for one in samples], known)
     true_spans = longest_spans([one.truth for one in samples], known)
     summary = _summary(samples, spans, true_spans)
+    ranges = _intervals([one.continuation for one in samples], [span.words for span in spans])
     head = ("bits a byte", "bytes", "text")
 
     def cells(row: int) -> tuple[Cell, ...]:
@@ -58,7 +59,7 @@ def generation_evidence(
         figures={name: model for name, model, _ in summary},
         tables=[
             _memorisation_table(samples, spans, true_spans, scope=scope),
-            _repetition_table(summary, samples),
+            _repetition_table(summary, ranges),
             worst_and_best(-bits, cells, head=head, by="bits a byte"),
         ],
         weaknesses=_weaknesses(spans, true_spans),
@@ -76,6 +77,7 @@ def generation_evidence(
                 for one, span, other in zip(samples, spans, true_spans, strict=True)
             ],
             "memorisation_scope": scope,
+            "intervals": {name: list(one) for name, one in ranges.items()},
         },
     )
 
@@ -113,6 +115,18 @@ def _summary(
     return [(name, model, truth) for name, (model, truth) in figures.items()]
 
 
+def _intervals(texts: Sequence[str], words: Sequence[int]) -> dict[str, Interval]:
+    """The 95 % interval of each of the model's figures that has one, over the samples; of fewer than two, of none."""
+    if len(texts) < 2:
+        return {}
+    own = np.array([[repeated(text), 1.0] for text in texts])
+    found = {"memorised_words_median": median_interval(words)}
+    for order in (1, 2):
+        low, high = jackknife_interval(distinct(texts, order), distinct_without_each(texts, order))
+        found[f"distinct_{order}"] = max(0.0, low), min(100.0, high)
+    return found | {"repeated_4": interval(RowSums(lambda sums: sums[..., 0] / sums[..., 1], own))}
+
+
 def _memorisation_table(
     samples: Sequence[Written], spans: Sequence[Span], true_spans: Sequence[Span], *, scope: str
 ) -> Table:
@@ -135,18 +149,21 @@ def _memorisation_table(
     return Table("Samples, and what they repeat of the training texts", note, head, list(rows))
 
 
-def _repetition_table(summary: Sequence[tuple[str, float, float]], samples: Sequence[Written]) -> Table:
-    own = np.array([[repeated(one.continuation), 1.0] for one in samples]).reshape(-1, 2)
+def _repetition_table(summary: Sequence[tuple[str, float, float]], ranges: Mapping[str, Interval]) -> Table:
     note = (
         "distinct_n: percent of n-grams that are different (Li et al. 2016); repeated_4: percent of 4-grams that stood "
+        "in the same text before (Welleck et al. 2020). In brackets 95 % intervals over the samples; what is longest "
+        "has none."
     )
-    note += "in the same text before (Welleck et al. 2020)"
-    if len(own):
-        low, high = interval(RowSums(lambda sums: sums[..., 0] / sums[..., 1], own))
-        # Without width, none of the texts repeats itself.
-        note += f", of the model with a 95 % interval of {low:.3g} to {high:.3g}" if low < high else ""
-    rows = [(name, model, truth) for name, model, truth in summary]
-    return Table("Repetition", f"{note}.", ("", "model", "truth, cut as long"), list(rows))
+    rows = [(name, _within(model, ranges.get(name)), truth) for name, model, truth in summary]
+    return Table("Repetition", note, ("", "model", "truth, cut as long"), list(rows))
+
+
+def _within(figure: float, range_: Interval | None) -> Cell:
+    """The figure; with its interval where that has width: without, texts are all alike in it."""
+    if range_ is None or range_[0] == range_[1]:
+        return figure
+    return f"{figure:.4g} ({range_[0]:.3g} to {range_[1]:.3g})"
 
 
 def _weaknesses(spans: Sequence[Span], true_spans: Sequence[Span]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -20,6 +21,19 @@ def distinct(texts: Sequence[str], order: int) -> float:
     """
     found = [gram for text in texts for gram in _ngrams(text, order)]
     return 100.0 * len(set(found)) / len(found) if found else 0.0
+
+
+def distinct_without_each(texts: Sequence[str], order: int) -> list[float]:
+    """`distinct` of all texts but the first, of all but the second, and so on."""
+    found = [_ngrams(text, order) for text in texts]
+    texts_with = Counter(gram for grams in found for gram in set(grams))
+    total = sum(map(len, found))
+    figures = []
+    for grams in found:
+        left = total - len(grams)
+        kept = len(texts_with) - sum(texts_with[gram] == 1 for gram in set(grams))
+        figures.append(100.0 * kept / left if left else 0.0)
+    return figures
 
 
 def repeated(text: str, order: int = 4) -> float:

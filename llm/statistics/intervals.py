@@ -7,16 +7,20 @@ their length, 92.5 % of the intervals of 200 documents held the truth, 92.9 % of
 byte do not depend on length, 94 to 95 %. Where rows are all alike, each of them right, it has no width. Rows are drawn
 one by one although those of one group (a play, a component) resemble each other: over other groups figures vary more.
 
-Every metric of an evaluation is a function of sums over rows and has an interval. What is measured over a whole set of
-texts together and is no such function, such as distinct-n, has none: a resample repeats texts, which by itself makes
-them less distinct.
+Every metric of an evaluation is a function of sums over rows and has such an interval. Other figures of a set of texts
+have other ones. Distinct-n is measured over all of them together, and a resample repeats texts, which by itself makes
+them less distinct: of 150 simulated sets of 20 texts no bootstrap interval held the truth. Its interval is the
+jackknife's, which leaves out texts and repeats none; it held the truth for 97 % (distinct-1) and 94 % (distinct-2) of
+500 sets. A median's lies between two of the values, by the binomial distribution. A maximum has none: of more rows it
+would be higher.
 
 Shapes: N rows, G kinds of rows, K additive columns, R resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +85,40 @@ def interval(sums: RowSums, *, seed: int = 0, resamples: int = RESAMPLES) -> Int
 def intervals(sums: Mapping[str, RowSums], *, seed: int = 0) -> dict[str, Interval]:
     """The interval of each metric, by name."""
     return {name: interval(one, seed=seed) for name, one in sums.items()}
+
+
+def jackknife_interval(figure: float, without: Sequence[float]) -> Interval:
+    """The 95 % interval of a figure of N rows out of the figures `without` each of them (N,).
+
+    By Student's t over the jackknife's standard error (Tukey 1958; Efron and Tibshirani 1993, eq. 11.5). Raises
+    InputError when there are fewer than two rows.
+    """
+    from scipy.stats import t
+
+    rows = len(without)
+    if rows < 2:
+        raise InputError(f"an interval by leaving rows out needs two, not {rows}", remedy="give more rows")
+    error = math.sqrt((rows - 1) * float(np.var(without)))
+    reach = float(t.ppf((1 + COVERAGE) / 2, rows - 1)) * error
+    return figure - reach, figure + reach
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """An interval between two of N values, each as far from its end, that holds the median in 95 % of cases or more.
+
+    Of any distribution: how many values lie below the median is binomial (Thompson 1936). Of fewer than 6 values
+    even the whole range holds it less often. Raises InputError when there is no value.
+    """
+    from scipy.stats import binom
+
+    if not len(values):
+        raise InputError("an interval over 0 rows does not exist", remedy="give the test split some rows")
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    count = len(ordered)
+    # The k-th value from each end: the median lies outside when fewer than k values lie on one side of it.
+    outside = binom.cdf(np.arange((count + 1) // 2), count, 0.5)
+    place = max(0, int((2 * outside <= 1 - COVERAGE).sum()) - 1)
+    return float(ordered[place]), float(ordered[count - 1 - place])
 
 
 def resampled(sums: RowSums, *, seed: int, resamples: int) -> NDArray[np.float64]:

@@ -127,7 +127,25 @@ def test_repetition_within_a_text_is_shown_beside_the_truth():
     found = generated(["the end the end the end the end", "one two three four five", "six"])
     row = {row[0]: row[1:] for row in table(found, "Repetition").rows}["repeated_4"]
     # 5 4-grams of two kinds, 2 different ones and none: the mean of 60 %, 0 and 0.
-    assert row == (pytest.approx(20.0), 0.0)
+    assert row[1] == 0.0
+    assert row[0].startswith("20 (0 to ")
+
+
+def test_figures_of_samples_have_intervals_and_what_is_longest_has_none():
+    found = generated(["my kingdom for d e", "my kingdom for f g", "my kingdom for it"])
+    rows = {row[0]: row[1] for row in table(found, "Repetition").rows}
+    # 8 of 14 words are different; without one of the texts 6 of 9, 6 of 9 and 7 of 10 are.
+    without = np.array([6 / 9, 6 / 9, 7 / 10])
+    reach = 4.302653 * 100 * np.sqrt(2 * without.var())
+    assert reach == pytest.approx(9.5614, abs=1e-3)
+    assert found.data["intervals"]["distinct_1"] == pytest.approx([800 / 14 - reach, 800 / 14 + reach], abs=1e-4)
+    assert rows["distinct_1"] == "57.14 (47.6 to 66.7)"
+    assert found.data["intervals"]["memorised_words_median"] == [3.0, 4.0]
+    assert rows["memorised_words_median"] == "3 (3 to 4)"
+    assert rows["memorised_words_longest"] == 4.0
+    assert "memorised_words_longest" not in found.data["intervals"]
+    # Nothing repeats itself: no width, so no brackets.
+    assert rows["repeated_4"] == 0.0
 
 
 def test_slices_are_sorted_by_what_is_worse_in_the_metric_and_small_ones_left_out():

@@ -8,7 +8,14 @@ import scipy.stats
 
 from llm.errors import InputError
 from llm.metrics import classification, language_model, translation
-from llm.statistics.intervals import RowSums, interval, intervals, resampled
+from llm.statistics.intervals import (
+    RowSums,
+    interval,
+    intervals,
+    jackknife_interval,
+    median_interval,
+    resampled,
+)
 from llm.statistics.measures import Accuracy, BitsPerByte
 
 WORDS = ["tür", "fenster", "öffnen", "schließen", "bitte", "jetzt", "{name}"]
@@ -132,3 +139,29 @@ def test_about_95_of_100_intervals_hold_the_truth():
         held += low <= 1.5 / np.log(2) <= high
     # Two standard errors of 600 trials are 1.8 points.
     assert 0.93 <= held / 600 <= 0.97
+
+
+def test_the_jackknife_s_interval_of_a_mean_is_student_s():
+    # Of 1, 2, 3, 6 the mean is 3 and the standard error sqrt((4 + 1 + 0 + 9) / 3 / 4) = 1.0801,
+    # and Student's t with 3 degrees of freedom reaches 3.1824 of those.
+    values = np.array([1.0, 2.0, 3.0, 6.0])
+    without = [(12 - value) / 3 for value in values]
+    assert jackknife_interval(3.0, without) == pytest.approx((3 - 3.4374349, 3 + 3.4374349))
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert jackknife_interval(3.0, without) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_of_a_median_is_that_of_the_sign_test():
+    # Of 20 values 5 or fewer lie below the median with probability 0.0207, 6 or fewer with 0.0577.
+    assert median_interval(list(range(20, 0, -1))) == (6.0, 15.0)
+    # Of 5 the whole range misses it with probability 2 / 32, of 6 with 2 / 64.
+    assert median_interval([3, 1, 2, 5, 4]) == (1.0, 5.0)
+    assert median_interval([0] * 6) == (0.0, 0.0)
+    assert median_interval(range(9)) == (1.0, 7.0)
+
+
+def test_an_interval_of_too_few_rows_is_refused():
+    with pytest.raises(InputError, match="needs two, not 1"):
+        jackknife_interval(1.0, [1.0])
+    with pytest.raises(InputError, match="0 rows"):
+        median_interval([])
