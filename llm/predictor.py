@@ -113,11 +113,18 @@ class Predictor:
                 raise InputError(f"text {number} is {type(text).__name__}, not str", remedy="give text only")
             if not text.strip():
                 raise InputError(f"text {number} is empty", remedy="leave it out, or write something in it")
-        for number, (text, ids) in enumerate(zip(texts, self._read(texts), strict=True)):
-            if len(ids) > room.tokens:
-                raise InputError(
-                    f"text {number} ({text[:40]!r}...) has {len(ids)} tokens, and {room.limit}", remedy=room.remedy
-                )
+        for number, (text, told) in enumerate(zip(texts, self.too_long(texts, config), strict=True)):
+            if told is not None:
+                raise InputError(f"text {number} ({text[:40]!r}...) {told}", remedy=room.remedy)
+
+    def too_long(self, texts: Sequence[str], config: Config) -> list[str | None]:
+        """What is to be said of each text that is too long, as in "has 70 tokens, and the model takes 64"; else None.
+
+        Raises InputError for what is not text that UTF-8 can write.
+        """
+        room = self.family.room(config, max_positions=self.max_positions)
+        lengths = [len(ids) for ids in self._read(texts)]
+        return [f"has {length} tokens, and {room.limit}" if length > room.tokens else None for length in lengths]
 
     @property
     def max_texts(self) -> int:

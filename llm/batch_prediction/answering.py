@@ -45,7 +45,7 @@ def outcomes(predictor: Predictor, rows: Sequence[Row | Unreadable], *, column: 
             found[number] = text
         else:
             texts[number] = text
-    for number, refused in zip(list(texts), _refusals(predictor, list(texts.values())), strict=True):
+    for number, refused in zip(list(texts), _refusals(predictor, list(texts.values()), params), strict=True):
         if refused is not None:
             found[number] = refused
             del texts[number]
@@ -71,19 +71,15 @@ def _text(row: Row | Unreadable, column: str) -> str | Outcome:
     return value
 
 
-def _refusals(predictor: Predictor, texts: list[str]) -> list[Outcome | None]:
-    """Why each text cannot be read as a whole; None: it can."""
+def _refusals(predictor: Predictor, texts: list[str], params: Config) -> list[Outcome | None]:
+    """Why each text cannot be read as a whole, or leaves no room for its answer; None: it can."""
     try:
-        read = predictor.tokenizer.encode_batch(predictor.family.prepare(texts))
+        told = predictor.too_long(texts, params)
     except InputError as error:
         if len(texts) == 1:
             return [Outcome(None, "not text", error.problem)]
-        return [refusal for text in texts for refusal in _refusals(predictor, [text])]
-    most = predictor.max_positions
-    return [
-        Outcome(None, "too long", f"has {len(ids)} tokens, and the model takes {most}") if len(ids) > most else None
-        for ids in read
-    ]
+        return [refusal for text in texts for refusal in _refusals(predictor, [text], params)]
+    return [Outcome(None, "too long", one) if one is not None else None for one in told]
 
 
 def _answers(predictor: Predictor, texts: list[str], params: Config) -> list[Outcome]:
