@@ -51,6 +51,10 @@ class StageError(NightshiftError):
     """A stage folder that cannot be written, locked or trusted."""
 
 
+class StorageError(NightshiftError):
+    """A disk that does not take what is written: full, over quota, read-only or failing."""
+
+
 class CheckpointError(NightshiftError):
     """A checkpoint that does not belong to this training or is damaged."""
 
@@ -61,6 +65,10 @@ class ModelFolderError(NightshiftError):
 
 class InputError(NightshiftError):
     """Input to a trained model that it cannot take: wrong type, unknown parameter, too long."""
+
+
+class KilledError(NightshiftError):
+    """A child process was ended by a signal: what it was to find out is not known."""
 
 
 class TrainingError(NightshiftError):

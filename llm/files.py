@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llm.errors import StageError
+from llm.errors import StageError, StorageError
 
 _CHUNK = 1 << 20
+# What a disk says that takes no more, whoever wrote.
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
+# So does Rust (safetensors, tokenizers), in the text of an exception of its own.
+_RUST = re.compile(r"(?:os error |code: )(\d+)")
+# A temporary file as old as this belongs to a process that was killed.
+_ABANDONED_S = 3600.0
 
 
 def sha256_of(path: Path) -> str:
@@ -60,6 +70,30 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn what a disk that is full or failing raises into a StorageError that names the file, or else `path`."""
+    try:
+        yield
+    except Exception as error:
+        reason = refusal(error)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"{getattr(error, 'filename', None) or path}: cannot be written ({reason})",
+            remedy="free space on that disk, or look whether it fails, and run again: what is finished is kept",
+        ) from error
+
+
+def refusal(error: BaseException) -> str | None:
+    """In words, why a disk did not take what was written; None when `error` is about something else."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (type(error) is Exception or type(error).__name__ == "SafetensorError"):
+        found = _RUST.search(str(error))
+        number = int(found[1]) if found else None
+    return os.strerror(number) if number in _REFUSALS else None
+
+
 def fsync_folder(folder: Path) -> None:
     """Make a rename or a new name inside `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -82,6 +116,8 @@ def fsync_tree(folder: Path) -> None:
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it over `path`: readers see the old or the new."""
+    for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
+        _clear(abandoned)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
@@ -91,6 +127,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
+
+
+def _clear(temporary: Path) -> None:
+    try:
+        if time.time() - temporary.stat().st_mtime > _ABANDONED_S:
+            temporary.unlink()
+    except FileNotFoundError:
+        return  # another process was faster
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from llm.config import Config
 from llm.errors import StageError
-from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha256_of, write_json
+from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha256_of, storing, write_json
 
 MANIFEST = "manifest.json"
 _KEY_LENGTH = 16
@@ -55,6 +55,8 @@ class StageSpec:
     inputs: Mapping[str, Stage | str]
     # A resumable stage finds its half-built folder again after a crash (training); the others start clean.
     resumable: bool = False
+    # A folder that only a build which goes on needs (checkpoints): no part of the stage, and gone once that is there.
+    scratch: str | None = None
 
     @property
     def config_values(self) -> dict[str, Any]:
@@ -95,18 +97,20 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
     Two processes that want the same stage build it once: the second waits for the first. When `build` raises, nothing
     gets the final name.
 
-    Raises StageError when the folder cannot be locked, or an existing one is damaged.
+    Raises StageError when the folder cannot be locked, or an existing one is damaged, StorageError when the disk is
+    full or fails.
     """
     parent = root / spec.name
     final = parent / spec.key
     if (final / MANIFEST).exists():
-        return open_stage(final, reused=True)
-    parent.mkdir(parents=True, exist_ok=True)
+        return _reused(spec, final)
+    with storing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(parent / f".{spec.key}.lock")
     try:
-        with lock.acquire(timeout=_LOCK_TIMEOUT_S):
+        with storing(final), lock.acquire(timeout=_LOCK_TIMEOUT_S):
             if (final / MANIFEST).exists():
-                return open_stage(final, reused=True)
+                return _reused(spec, final)
             _build(spec, build, final=final)
     except Timeout:
         raise StageError(
@@ -116,10 +120,17 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
     return open_stage(final, reused=False)
 
 
+def _reused(spec: StageSpec, final: Path) -> Stage:
+    if spec.scratch is not None and (final / spec.scratch).exists():
+        # Whoever built it was killed just after the folder had got its name.
+        shutil.rmtree(final / spec.scratch, ignore_errors=True)
+    return open_stage(final, reused=True)
+
+
 def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
     partial = final.with_name(f".partial-{spec.key}")
-    if partial.exists() and not spec.resumable:
-        shutil.rmtree(partial)
+    if partial.exists():
+        _clear(partial, spec)
     partial.mkdir(exist_ok=True)
     started = time.monotonic()
     built = build(partial)
@@ -132,7 +143,7 @@ def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
         "config": spec.config_values,
         "inputs": spec.input_keys,
         "facts": dict(built.facts),
-        "files": file_list(partial, known=built.sums),
+        "files": file_list(partial, known=built.sums, without=spec.scratch),
         "seconds": round(time.monotonic() - started, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -140,12 +151,33 @@ def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
     fsync_tree(partial)
     os.replace(partial, final)
     fsync_folder(final.parent)
+    if spec.scratch is not None:
+        # Not before: a crash would find neither the stage nor what to go on from.
+        shutil.rmtree(final / spec.scratch, ignore_errors=True)
 
 
-def file_list(folder: Path, *, known: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 (`known` by name, or taken) of every file under `folder` but the manifest."""
+def _clear(partial: Path, spec: StageSpec) -> None:
+    """Remove what a crash left half-written, but for what a build goes on from."""
+    if not spec.resumable:
+        shutil.rmtree(partial)
+    elif spec.scratch is not None:
+        for path in partial.iterdir():
+            if path.is_dir() and path.name != spec.scratch:
+                shutil.rmtree(path)
+            elif not path.is_dir():
+                path.unlink()
+
+
+def file_list(
+    folder: Path, *, known: Mapping[str, str] | None = None, without: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 (`known` by name, or taken) of every file under `folder` but the manifest.
+
+    Nor is what lies in the folder `without` part of it.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     names = {path.relative_to(folder).as_posix(): path for path in files}
+    names = {name: path for name, path in names.items() if without is None or not name.startswith(f"{without}/")}
     return {
         name: {"bytes": path.stat().st_size, "sha256": (known or {}).get(name) or sha256_of(path)}
         for name, path in names.items()
@@ -190,6 +222,8 @@ def restore_stage(manifest: Mapping[str, Any], write: Callable[[Path], None], *,
     """
     final = root / manifest["stage"] / manifest["key"]
     partial = final.with_name(f".partial-{manifest['key']}")
+    if partial.exists():  # a crash left it
+        shutil.rmtree(partial)
     partial.mkdir(parents=True)
     write(partial)
     found = file_list(partial)
@@ -200,5 +234,7 @@ def restore_stage(manifest: Mapping[str, Any], write: Callable[[Path], None], *,
                 remedy="it was made by another version of Nightshift: use that one",
             )
     write_json(partial / MANIFEST, dict(manifest))
+    fsync_tree(partial)
     os.replace(partial, final)
+    fsync_folder(final.parent)
     return open_stage(final)

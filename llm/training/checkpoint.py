@@ -1,15 +1,17 @@
 """Checkpoints that a killed training continues from, bit for bit: safetensors and JSON, never pickle.
 
 A checkpoint is a folder `step-000400` with `state.safetensors` (weights, optimizer moments, random state) and
-`state.json` (everything else, and the SHA-256 of the former). It gets its name when it is whole.
+`state.json` (everything else, and the SHA-256 of both). It gets its name when it is whole. The weights of the lowest
+validation loss so far lie beside it, in `best/`, and belong to it: without them it is damaged.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from llm.errors import CheckpointError, StageError
-from llm.files import fsync_folder, read_json, sha256_of, write_atomically, write_json
+from llm.files import canonical_json, fsync_folder, read_json, sha256_of, write_atomically, write_json
 from llm.model.products import Products
 from llm.training.averaging import WeightAverage
 from llm.training.muon import Muon
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _STATE = "state.json"
 _TENSORS = "state.safetensors"
+_BEST = "best"
+_REMEDY = "an older checkpoint is used, or the training begins again"
 # Prefixes of tensors.
 _MODEL, _AVERAGE = "model.", "average."
 # What each optimizer remembers of a parameter.
@@ -49,6 +53,7 @@ class Progress:
     batch: int = 0  # batches done in this epoch
     best_step: int = 0
     best_loss: float | None = None  # nats a target on the validation split
+    best_sha256: str = ""  # of the weights file of that step; empty: written before this was noted
     stale: int = 0  # validations since the best
     targets: int = 0  # predicted so far
     seconds: float = 0.0  # training time so far, over all resumes
@@ -71,21 +76,59 @@ class Trained:
 def save_checkpoint(folder: Path, trained: Trained, *, progress: Progress, keep: int) -> None:
     """Write `folder/step-<step>` and delete all but the newest `keep`."""
     name = f"step-{progress.step:08d}"
+    for abandoned in folder.glob(".step-*.tmp"):
+        shutil.rmtree(abandoned)
     temporary = folder / f".{name}.tmp"
-    if temporary.exists():
-        shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
     tensors = _tensors(trained)
     write_atomically(temporary / _TENSORS, lambda path: safetensors.torch.save_file(tensors, str(path)))
-    state = {"progress": asdict(progress), "sha256": sha256_of(temporary / _TENSORS)}
+    values = asdict(progress)
+    state = {"progress": values, "sha256": sha256_of(temporary / _TENSORS), "progress_sha256": _hash(values)}
     write_json(temporary / _STATE, state)
     final = folder / name
     if final.exists():  # a damaged one of the same step, which was passed over
         shutil.rmtree(final)
     os.replace(temporary, final)
     fsync_folder(folder)
-    for old in _checkpoints(folder)[keep:]:
-        shutil.rmtree(old)
+    _keep(folder, name, keep, delete=shutil.rmtree)
+    # Each checkpoint came with one better loss at most, so those that are left point at no older ones.
+    _keep(folder / _BEST, _best_file(folder, progress).name, keep, delete=Path.unlink)
+
+
+def _keep(folder: Path, newest: str, keep: int, *, delete: Callable[[Path], object]) -> None:
+    """Delete all but the `keep` up to `newest`: what is newer is from before, and was passed over as damaged."""
+    names = sorted((path.name for path in folder.glob("[!.]*[0-9]*") if path.name <= newest), reverse=True)[:keep]
+    for path in folder.glob("[!.]*[0-9]*"):
+        if path.name not in names:
+            delete(path)
+
+
+def save_best(folder: Path, model: nn.Module, progress: Progress) -> None:
+    """Write the model's weights as those of `progress.best_step`.
+
+    The older best stays: the newest checkpoint still points at it until the next one is written.
+    """
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    path = _best_file(folder, progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Ours, and those of safetensors, of writers that were killed.
+    for abandoned in path.parent.glob(".*"):
+        abandoned.unlink()
+    write_atomically(path, lambda temporary: safetensors.torch.save_file(weights, str(temporary)))
+    progress.best_sha256 = sha256_of(path)
+
+
+def load_best(folder: Path, model: nn.Module, progress: Progress) -> None:
+    """Fill the model with the weights of the lowest validation loss."""
+    model.load_state_dict(safetensors.torch.load_file(str(_best_file(folder, progress))))
+
+
+def _best_file(folder: Path, progress: Progress) -> Path:
+    return folder / _BEST / f"{progress.best_step:08d}.safetensors"
+
+
+def _hash(values: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
 def load_newest(folder: Path, trained: Trained) -> Progress | None:
@@ -96,6 +139,7 @@ def load_newest(folder: Path, trained: Trained) -> Progress | None:
     for path in _checkpoints(folder):
         try:
             progress, tensors = _read(path)
+            _check_best(folder, progress)
         except (CheckpointError, StageError) as error:
             log.warning("checkpoint passed over: %s", error.problem)
             continue
@@ -110,14 +154,29 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
-    state: dict[str, Any] = read_json(path / _STATE)
-    tensors = path / _TENSORS
-    found = sha256_of(tensors) if tensors.exists() else "no file"
-    if found != state["sha256"]:
-        raise CheckpointError(
-            f"{tensors}: SHA-256 is {found}, but {state['sha256']} was written", remedy="an older checkpoint is used"
-        )
-    return Progress(**state["progress"]), safetensors.torch.load_file(str(tensors))
+    state = read_json(path / _STATE)
+    try:
+        values, written = state["progress"], state["sha256"]
+        # Older versions did not note the second.
+        whole = state.get("progress_sha256", _hash(values)) == _hash(values)
+        progress = Progress(**values)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        whole = False
+    if not whole:
+        raise CheckpointError(f"{path / _STATE}: is not what was written", remedy=_REMEDY)
+    _check(path / _TENSORS, written)
+    return progress, safetensors.torch.load_file(str(path / _TENSORS))
+
+
+def _check_best(folder: Path, progress: Progress) -> None:
+    if progress.best_step:
+        _check(_best_file(folder, progress), progress.best_sha256)
+
+
+def _check(path: Path, written: str) -> None:
+    found = sha256_of(path) if path.exists() else "no file"
+    if found != written and (written or found == "no file"):
+        raise CheckpointError(f"{path}: SHA-256 is {found}, but {written} was written", remedy=_REMEDY)
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:

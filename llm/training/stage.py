@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,6 +35,7 @@ _SAMPLES = 20
 MODEL_FOLDER = "model"
 PREDICTIONS_FILE = "predictions.json"
 HISTORY_FILE = "history.jsonl"
+_CHECKPOINTS = "checkpoints"
 
 
 def training_spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage, start: Start | None = None) -> StageSpec:
@@ -63,6 +63,7 @@ def _spec(recipe: Recipe, *, tokens: Stage, tokenizer: Stage, before: str | None
         config=config,
         inputs={"tokens": tokens, "tokenizer": tokenizer} | ({"start": before} if before else {}),
         resumable=True,
+        scratch=_CHECKPOINTS,
     )
 
 
@@ -105,7 +106,6 @@ def _train(
     before = spec.input_keys.get("start")
     text_tokenizer = TextTokenizer.load(stages.tokenizer.path)
     train = TokenTable.load(stages.tokens.path / "train.safetensors")
-    checkpoints = folder / "checkpoints"
     # The caller's random state is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
@@ -123,7 +123,7 @@ def _train(
             train=train,
             validation=TokenTable.load(stages.tokens.path / "validation.safetensors"),
             config=recipe.training,
-            folder=checkpoints,
+            folder=folder / _CHECKPOINTS,
             report=report,
         )
         progress = trainer.run()
@@ -141,7 +141,6 @@ def _train(
         # Loaded as a user will load it, which writes what the engine needs beside the weights.
         predictor = Predictor.load(folder / MODEL_FOLDER, device=recipe.training.device)
         write_json(folder / PREDICTIONS_FILE, _predictions(predictor, family, stages.corpus))
-    shutil.rmtree(checkpoints)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": progress.step,

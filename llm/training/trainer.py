@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from llm.errors import TrainingError
 from llm.families.base import Batch, Family
-from llm.files import write_atomically
 from llm.model.products import choose_products, products
 from llm.progress import track
 from llm.tokens import TokenTable
 from llm.training.ahead import ahead
 from llm.training.averaging import WeightAverage
-from llm.training.checkpoint import Progress, Trained, load_newest, save_checkpoint
+from llm.training.checkpoint import Progress, Trained, load_best, load_newest, save_best, save_checkpoint
 from llm.training.clock import Clock
 from llm.training.config import AUGMENTATIONS, TrainingConfig
 from llm.training.interruption import Interruption, interruptions
@@ -87,7 +85,7 @@ class Trainer:
             with products(self.progress.products, self.device):
                 self._loop()
             if self.config.keep == "best":
-                self._load_best()
+                load_best(self.folder, self.model, self.progress)
             else:
                 self.trained.average.adopt()
             self.model.eval()
@@ -244,7 +242,7 @@ class Trainer:
         progress = self.progress
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
-            self._save_best()
+            save_best(self.folder, self.model, progress)
         else:
             progress.stale += 1
 
@@ -260,19 +258,6 @@ class Trainer:
     def _record(self, values: Mapping[str, float]) -> None:
         self.progress.history.append({"step": self.progress.step, **values})
         self.report(self.progress.step, values)
-
-    @property
-    def _best_file(self) -> Path:
-        return self.folder / "best" / f"{self.progress.best_step:08d}.safetensors"
-
-    def _save_best(self) -> None:
-        weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
-        self._best_file.parent.mkdir(parents=True, exist_ok=True)
-        # The older best stays: the newest checkpoint still points at it until the next one is written.
-        write_atomically(self._best_file, lambda path: safetensors.torch.save_file(weights, str(path)))
-
-    def _load_best(self) -> None:
-        self.model.load_state_dict(safetensors.torch.load_file(str(self._best_file)))
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}

@@ -150,3 +150,64 @@ def test_a_stage_with_other_files_is_not_put_back(tmp_path: Path) -> None:
         with pytest.raises(StageError, match=r"number\.txt is not the file that its manifest names"):
             restore_stage(first.manifest, write, root=tmp_path / f"other {number}")
         assert not (tmp_path / f"other {number}" / "demo" / first.key).exists()
+
+
+def test_a_resumable_stage_clears_what_was_half_written_but_for_its_scratch_folder(tmp_path: Path) -> None:
+    resumable = spec(resumable=True, scratch="checkpoints")
+
+    def killed(folder: Path) -> dict[str, int]:
+        for name in ("checkpoints", "model"):
+            (folder / name).mkdir()
+            (folder / name / ".half.7.tmp").write_text("half")
+        (folder / ".facts.json.7.tmp").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_stage(resumable, killed, root=tmp_path)
+
+    def build(folder: Path) -> dict[str, int]:
+        assert [path.name for path in folder.iterdir()] == ["checkpoints"]
+        return write_number(folder)
+
+    stage = run_stage(resumable, build, root=tmp_path)
+    assert sorted(path.name for path in stage.path.iterdir()) == ["manifest.json", "number.txt"]
+    assert list(stage.manifest["files"]) == ["number.txt"]
+
+
+def test_a_scratch_folder_is_there_until_the_stage_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumable = spec(resumable=True, scratch="checkpoints")
+
+    def build(folder: Path) -> dict[str, int]:
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "checkpoints" / "state").write_text("all that was learnt")
+        return {"rows": 1}
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llm.stages.os.replace", kill)
+        with pytest.raises(Killed):
+            run_stage(resumable, build, root=tmp_path)
+    (partial,) = tmp_path.glob("demo/.partial-*")
+    assert (partial / "checkpoints" / "state").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("llm.stages.shutil.rmtree", kill)
+        with pytest.raises(Killed):
+            run_stage(resumable, build, root=tmp_path)
+    stage = run_stage(resumable, lambda folder: pytest.fail("built again"), root=tmp_path)
+    assert [path.name for path in stage.path.iterdir()] == ["manifest.json"]
+
+
+def test_a_stage_is_put_back_though_a_crash_left_half_of_it(tmp_path: Path) -> None:
+    stage = run_stage(spec(), write_number, root=tmp_path / "first")
+    half = tmp_path / "second" / "demo" / f".partial-{stage.key}"
+    half.mkdir(parents=True)
+    (half / "other.txt").write_text("half")
+    restored = restore_stage(stage.manifest, lambda folder: write_number(folder) and None, root=tmp_path / "second")
+    assert sorted(path.name for path in restored.path.iterdir()) == ["manifest.json", "number.txt"]

@@ -1,0 +1,97 @@
+"""What a crash may leave of the files of a training, and what the next run makes of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from llm.training.averaging import WeightAverage
+from llm.training.checkpoint import Progress, Trained, load_best, load_newest, save_best, save_checkpoint
+
+
+def trained() -> Trained:
+    model = nn.Linear(3, 2)
+    return Trained(model, [torch.optim.AdamW(model.parameters())], WeightAverage(model, decay=0.0))
+
+
+def step(some: Trained) -> None:
+    """So that the optimizer has moments to keep."""
+    some.model(torch.ones(1, 3)).sum().backward()
+    for optimizer in some.optimizers:
+        optimizer.step()
+
+
+def written(folder: Path, *steps: int, keep: int = 2) -> Trained:
+    """A checkpoint at each of these steps, of which each is the best so far."""
+    some = trained()
+    for number in steps:
+        step(some)
+        progress = Progress("float32", step=number, best_step=number, best_loss=1.0 / number)
+        save_best(folder, some.model, progress)
+        save_checkpoint(folder, some, progress=progress, keep=keep)
+    return some
+
+
+def test_best_weights_that_no_kept_checkpoint_points_at_are_deleted(tmp_path: Path) -> None:
+    written(tmp_path, 2, 4, 6, 8)
+    assert sorted(path.name for path in (tmp_path / "best").iterdir()) == [
+        "00000006.safetensors",
+        "00000008.safetensors",
+    ]
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000006", "step-00000008"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_checkpoint_whose_best_weights_are_damaged_is_passed_over(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = written(tmp_path, 2, 4)
+    best = tmp_path / "best" / "00000004.safetensors"
+    data = bytearray(best.read_bytes())
+    data[-1] ^= 1
+    best.write_bytes(data) if damage == "flipped" else best.unlink()
+    with caplog.at_level(logging.WARNING):
+        progress = load_newest(tmp_path, some)
+    assert progress is not None
+    assert progress.step == 2
+    assert str(best) in caplog.text
+    load_best(tmp_path, some.model, progress)
+
+
+def test_a_state_file_that_was_changed_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    some = written(tmp_path, 2, 4)
+    state = tmp_path / "step-00000004" / "state.json"
+    values = json.loads(state.read_text())
+    values["progress"]["stale"] = 7
+    state.write_text(json.dumps(values))
+    with caplog.at_level(logging.WARNING):
+        progress = load_newest(tmp_path, some)
+    assert progress is not None
+    assert progress.step == 2
+    assert f"{state}: is not what was written" in caplog.text
+
+
+def test_a_checkpoint_of_an_older_version_is_read(tmp_path: Path) -> None:
+    some = written(tmp_path, 2)
+    state = tmp_path / "step-00000002" / "state.json"
+    values = json.loads(state.read_text())
+    del values["progress_sha256"], values["progress"]["best_sha256"]
+    state.write_text(json.dumps(values))
+    progress = load_newest(tmp_path, some)
+    assert progress is not None
+    assert (progress.step, progress.best_sha256) == (2, "")
+
+
+def test_half_written_checkpoints_are_cleared_by_the_next_one(tmp_path: Path) -> None:
+    for name in (".step-00000001.tmp", "best"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".step-00000001.tmp" / "state.safetensors").write_bytes(b"half")
+    (tmp_path / "best" / ".00000001.safetensors.7.tmp").write_bytes(b"half")
+    written(tmp_path, 2)
+    left = [path.name for path in tmp_path.rglob(".*")]
+    assert left == []
