@@ -16,12 +16,12 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from llm.errors import StageError
+from llm.errors import KilledError, StageError
 from llm.evidence.attention import attention_maps
 from llm.evidence.gather import EVIDENCE_FILE, write_evidence
 from llm.files import read_json, write_json, write_jsonl
 from llm.predictor import Predictor
-from llm.processes import last_line, run_child
+from llm.processes import end_with_parent, last_line, run_child
 from llm.progress import waiting
 from llm.stages import Stage, StageSpec, run_stage
 from llm.statistics.intervals import intervals
@@ -43,7 +43,7 @@ def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int
     [low, high]) and `details`; the folder holds answers.jsonl, one row a test row, for families that answer, and what
     `row_columns` and `evidence_of` read.
 
-    Raises StageError with the child's last line when it fails.
+    Raises StageError with the child's last line when it fails, KilledError when it is killed.
     """
     spec = StageSpec(
         name="evaluation", version=_VERSION, config={"threads": threads}, inputs={"model": model_key, "corpus": corpus}
@@ -56,6 +56,11 @@ def evaluation_stage(model: Path, model_key: str, corpus: Stage, *, threads: int
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": str(threads)}
         with waiting("scoring the test split"):
             code, errors = run_child(command, environment=environment, folder=folder, longest=_LONGEST_S)
+        if code < 0:
+            raise KilledError(
+                f"{model}: the process that scores it was ended by signal {-code}",
+                remedy="look whether memory ran out, and run again: what is finished is kept",
+            )
         if code != 0:
             raise StageError(
                 f"{model}: cannot be scored: {last_line(errors)}", remedy="see the message; the champion is untouched"
@@ -100,6 +105,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
     arguments = parser.parse_args()
+    end_with_parent()
     score(arguments.model, arguments.corpus, out=arguments.out, threads=arguments.threads)
 
 

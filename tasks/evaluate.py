@@ -17,7 +17,7 @@ from tasks.figures import figures
 from tasks.gate import ChampionScore
 from tasks.registry.folders import champion_folder
 from tasks.registry.versions import Version
-from tasks.stages import log_stage
+from tasks.stages import child_was_killed, log_stage
 
 
 @task(name="score baselines", tags=["evaluation"], cache_policy=NO_CACHE, persist_result=False)
@@ -29,7 +29,15 @@ def score_baselines(recipe: Recipe, corpus: Stage, tokens: Stage) -> Stage:
     return stage
 
 
-@task(name="evaluate model", tags=["evaluation"], cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="evaluate model",
+    tags=["evaluation"],
+    retries=1,
+    retry_delay_seconds=10,
+    retry_condition_fn=child_was_killed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def evaluate(recipe: Recipe, training: Stage, corpus: Stage) -> Stage:
     """Score the trained model in a process of its own."""
     stage = evaluation_of(recipe, training, corpus, root=stages_folder())
@@ -37,7 +45,15 @@ def evaluate(recipe: Recipe, training: Stage, corpus: Stage) -> Stage:
     return stage
 
 
-@task(name="score champion", tags=["evaluation", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="score champion",
+    tags=["evaluation", "mlflow"],
+    retries=1,
+    retry_delay_seconds=10,
+    retry_condition_fn=child_was_killed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def score_champion(recipe: Recipe, champion: Version, corpus: Stage) -> ChampionScore:
     """Score the champion, as the registry holds it, on this run's test split."""
     stage = evaluation_stage(

@@ -29,6 +29,7 @@ from tasks.registry.connection import tracking_uri
 from tasks.registry.runs import TrainingRun
 from tasks.registry.versions import Version, leave, promote
 from tasks.reload import check_reload
+from tasks.stages import child_was_killed
 
 
 def _mlflow_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
@@ -61,7 +62,15 @@ def register_challenger(
     return version
 
 
-@task(name="judge challenger", tags=["gate"], cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="judge challenger",
+    tags=["gate"],
+    retries=1,
+    retry_delay_seconds=10,
+    retry_condition_fn=child_was_killed,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def judge(
     recipe: Recipe,
     gate: GateConfig,

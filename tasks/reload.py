@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import llm
+from llm.errors import KilledError
 from llm.files import read_json
 from llm.processes import last_line
 from llm.progress import waiting
@@ -80,7 +81,10 @@ class FreshProcess:
         self._folder.cleanup()
 
     def ask(self, model_uri: str, inputs: Sequence[str]) -> Answered:
-        """Load the model, which must run the code that was logged with it, and let it answer; once a process."""
+        """Load the model, which must run the code that was logged with it, and let it answer; once a process.
+
+        Raises KilledError when the process is killed.
+        """
         answered = Path(self._folder.name) / "answered.json"
         request = json.dumps({"model": model_uri, "inputs": list(inputs), "answers": str(answered)})
         with waiting("loading the logged model in a fresh process"):
@@ -88,6 +92,12 @@ class FreshProcess:
                 _, errors = self._process.communicate(request, timeout=_LONGEST_S)
             except subprocess.TimeoutExpired:
                 return Answered(None, f"the logged model did not load and answer in {_LONGEST_S:.0f} s")
+        if self._process.returncode < 0:
+            # Killed (out of memory, mostly): that says nothing of the model, and nothing may be decided on it.
+            raise KilledError(
+                f"{model_uri}: the process that tests whether it loads was ended by signal {-self._process.returncode}",
+                remedy="look whether memory ran out, and run again: what is finished is kept",
+            )
         if self._process.returncode != 0:
             return Answered(None, f"the logged model does not load in a fresh process: {last_line(errors)}")
         found = read_json(answered)

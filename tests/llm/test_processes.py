@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -55,3 +57,23 @@ def test_a_child_that_takes_too_long_is_stopped(tmp_path):
         [sys.executable, "-c", "import time; time.sleep(600)"], environment=os.environ, folder=tmp_path, longest=0.1
     )
     assert (code, errors) == (1, "it was stopped after 0.1 s")
+
+
+def test_a_child_ends_when_the_one_that_started_it_is_killed():
+    child = (
+        "import time; from llm.processes import end_with_parent; end_with_parent(); print(flush=True); time.sleep(600)"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE, start_new_session=True)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+    assert has_ended(pid)

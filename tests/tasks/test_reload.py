@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from tasks.reload import compare
+from llm.errors import KilledError
+from tasks.reload import FreshProcess, compare
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,14 @@ def test_the_first_difference_is_shown_with_both_answers():
     result = compare(["a", "b"], ["a", "x" * 200], tolerance=0)
     assert result.sentence.startswith("the logged model answers input 1 with 'xxx")
     assert result.sentence.endswith("..., after training it was 'b'")
+
+
+def test_a_process_that_is_killed_says_nothing_of_the_model():
+    # As a verdict, "does not load" would refuse a model for good because memory ran out once.
+    with FreshProcess(threads=1) as process:
+        os.killpg(process._process.pid, signal.SIGKILL)
+        with pytest.raises(KilledError, match=r"models:/toy/1: the process that tests .* was ended by signal 9"):
+            process.ask("models:/toy/1", ["a"])
 
 
 def test_the_reload_script_imports_nothing_of_llm():
