@@ -54,15 +54,15 @@ def apply_automations(api: str, *, webhook: str | None, silence_s: int = SILENCE
     wanted = {_GONE: _end_gone_runs(silence_s)}
     if webhook:
         wanted[_TELL] = _tell(_webhook_block(api, webhook))
-    present = {one["name"]: one["id"] for one in _ask(api, "POST", "automations/filter", {})}
+    present = {one["name"]: one["id"] for one in ask(api, "POST", "automations/filter", {})}
     if _TELL in present and _TELL not in wanted:
-        _ask(api, "DELETE", f"automations/{present[_TELL]}")
+        ask(api, "DELETE", f"automations/{present[_TELL]}")
     for name, automation in wanted.items():
         body = {"name": name, "enabled": True, **automation}
         if name in present:
-            _ask(api, "PUT", f"automations/{present[name]}", body)
+            ask(api, "PUT", f"automations/{present[name]}", body)
         else:
-            _ask(api, "POST", "automations/", body)
+            ask(api, "POST", "automations/", body)
 
 
 def _end_gone_runs(silence_s: int) -> dict[str, Any]:
@@ -100,19 +100,23 @@ def _tell(block: str) -> dict[str, Any]:
 def _webhook_block(api: str, webhook: str) -> str:
     """The id of the block that holds the address, made or brought up to date."""
     data = {"url": webhook, "method": "POST", "headers": {"Content-Type": "application/json"}}
-    kind = _ask(api, "GET", "block_types/slug/webhook")["id"]
-    found = _ask(api, "POST", "block_documents/filter", {"block_documents": {"name": {"any_": [_BLOCK]}}})
+    kind = ask(api, "GET", "block_types/slug/webhook")["id"]
+    found = ask(api, "POST", "block_documents/filter", {"block_documents": {"name": {"any_": [_BLOCK]}}})
     if found:
         identifier: str = found[0]["id"]
-        _ask(api, "PATCH", f"block_documents/{identifier}", {"data": data, "merge_existing_data": False})
+        ask(api, "PATCH", f"block_documents/{identifier}", {"data": data, "merge_existing_data": False})
         return identifier
-    schemas = _ask(api, "POST", "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
+    schemas = ask(api, "POST", "block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
     body = {"name": _BLOCK, "data": data, "block_type_id": kind, "block_schema_id": schemas[0]["id"]}
-    made: str = _ask(api, "POST", "block_documents/", body)["id"]
+    made: str = ask(api, "POST", "block_documents/", body)["id"]
     return made
 
 
-def _ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What the Prefect server at `api` answers, decoded; None for nothing.
+
+    Raises ServerError with its reply when it refuses.
+    """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310  (the address is our own server's)
         f"{api}/{path}", data=data, method=method, headers={"Content-Type": "application/json"}

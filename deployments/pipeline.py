@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from deployments.leftovers import tag
 from deployments.processes import terminable
 from deployments.servers import embedded_prefect
 from flows.configuration import NightlyConfig, load_config
@@ -26,11 +27,16 @@ def run_families(names: Sequence[str], *, preset: str, overrides: Mapping[str, A
         with waiting("starting Prefect"):
             # Imported here, while the server starts: the flows import Prefect and MLflow, which takes seconds that a
             # wrong option should not cost, and Prefect reads its server's address when it is imported.
+            from prefect import tags
+
             from flows.nightly import nightly
             from flows.retrain import retrain
 
             wait_for_prefect()
-        summaries = [retrain(configs[0])] if len(configs) == 1 else nightly(NightlyConfig(families=configs))["families"]
+        # So that whoever starts next can tell the runs of a process that was killed.
+        with tags(tag()):
+            one = len(configs) == 1
+            summaries = [retrain(configs[0])] if one else nightly(NightlyConfig(families=configs))["families"]
     _print(summaries, started=started)
 
 

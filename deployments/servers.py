@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from deployments.automations import WEBHOOK_VARIABLE, apply_automations, webhook_address
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
+from deployments.leftovers import end_lost_runs, end_orphans, owned
 from deployments.processes import ChildProcess, ServerError, tail, terminable
 from llm.files import write_json
 from llm.home import home
@@ -60,6 +61,7 @@ def keep_up(ports: Ports, *, say: Say) -> None:
     Raises ServerError when a port is taken, another `up` runs in this home, or a process does not start or dies.
     """
     with _only_one(), terminable():
+        end_orphans()
         check_port(ports.prefect, option="--prefect-port")
         check_port(ports.mlflow, option="--mlflow-port")
         webhook = webhook_address()
@@ -77,12 +79,15 @@ def keep_up(ports: Ports, *, say: Say) -> None:
         finally:
             servers_file.unlink(missing_ok=True)
             _stop_all(children)
+            # A worker that was killed has left its flow run.
+            end_orphans(of_this_process=True)
 
 
 def server_environment(base: Mapping[str, str], ports: Ports) -> dict[str, str]:
     """The environment of the three processes, and of the flow runs that the worker starts."""
     return {
         **{name: value for name, value in base.items() if name != WEBHOOK_VARIABLE},  # a secret that no run needs
+        **owned(),
         API_VARIABLE: f"{ports.prefect_url}/api",
         # Without it the page in the browser asks port 4200, whatever the server's own port is.
         "PREFECT_SERVER_UI_API_URL": f"{ports.prefect_url}/api",
@@ -198,9 +203,15 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
     # Heartbeats tell a server that its runs live; this one ends with its only run, and a heartbeat that it was too busy
     # to take has kept a night waiting for a minute.
     os.environ.pop(HEARTBEAT_VARIABLE, None)
-    server = prefect_server(ports, {**os.environ, **settings}, log="prefect-embedded")
+    end_orphans()
+    server = prefect_server(ports, {**os.environ, **settings, **owned()}, log="prefect-embedded")
+
+    def wait() -> None:
+        wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), server)
+        end_lost_runs(f"{ports.prefect_url}/api")
+
     try:
-        yield lambda: wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), server)
+        yield wait
     finally:
         # Prefect sends log lines in batches; the last ones must not find the server gone.
         for handler in logging.getLogger("prefect.flow_runs").handlers:
@@ -225,6 +236,7 @@ def _start_all(
         children.append(mlflow_server(ports, environment))
         wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), children[0])
         wait_until(lambda: answers(f"{ports.mlflow_url}/health"), children[1])
+    end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
     with waiting("starting the worker and applying the deployments"):
         children.append(worker(environment))
         wait_until(lambda: worker_online(ports), children[2])

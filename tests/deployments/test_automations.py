@@ -18,6 +18,7 @@ from prefect_serving import prefect_serves
 from rest import fetch, poll
 
 from deployments.automations import apply_automations, webhook_address
+from deployments.leftovers import end_lost_runs, tag
 from deployments.processes import ServerError
 
 pytestmark = pytest.mark.slow
@@ -71,6 +72,15 @@ def move(api: str, run: str, state: dict[str, Any]) -> None:
     assert fetch(f"{api}/flow_runs/{run}/set_state", {"state": state})["status"] == "ACCEPT"
 
 
+def inside(api: str, run: str, name: str) -> str:
+    """The id of a RUNNING flow run that `run` started."""
+    flow = fetch(f"{api}/flows/", {"name": "retrain"})["id"]
+    task = {"flow_run_id": run, "task_key": "retrain", "dynamic_key": name, "state": {"type": "RUNNING"}}
+    parent = fetch(f"{api}/task_runs/", task)["id"]
+    body = {"flow_id": flow, "name": name, "parent_task_run_id": parent, "state": {"type": "RUNNING"}}
+    return str(fetch(f"{api}/flow_runs/", body)["id"])
+
+
 def beat(api: str, run: str) -> None:
     event = {
         "occurred": datetime.now(UTC).isoformat(),
@@ -102,6 +112,21 @@ def test_a_run_whose_heartbeats_stop_is_crashed_and_one_that_ended_is_left(api: 
     poll(lambda: state(api, lost)["type"] == "CRASHED")
     assert state(api, lost)["message"] == "no sign of life for 10 s: its process is gone, or its machine"
     assert state(api, done)["type"] == "COMPLETED"
+
+
+def test_runs_of_a_process_that_is_gone_are_crashed_with_those_inside_and_others_are_left(api: str) -> None:
+    flow = fetch(f"{api}/flows/", {"name": "nightly"})["id"]
+    here, gone = tag(), tag().rpartition("/")[0].rpartition("/")[0] + "/999999999/1.0"
+    runs = [
+        fetch(f"{api}/flow_runs/", {"flow_id": flow, "tags": tags, "state": {"type": "RUNNING"}})["id"]
+        for tags in ([here], [gone], [])
+    ]
+    lost = [runs[1], inside(api, runs[1], "of the lost")]
+    left = [runs[0], runs[2], inside(api, runs[0], "of the living")]
+    assert end_lost_runs(api) == 2
+    assert {state(api, run)["type"] for run in lost} == {"CRASHED"}
+    assert {state(api, run)["type"] for run in left} == {"RUNNING"}
+    assert end_lost_runs(api) == 0
 
 
 def test_applied_again_they_are_brought_up_to_date_and_not_doubled(api: str, webhook: Any) -> None:

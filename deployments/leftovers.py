@@ -1,0 +1,105 @@
+"""What a command that was killed leaves on this machine: servers that serve nobody, and flow runs that never end.
+
+SIGKILL runs no `finally`. So each process that outlives its owner carries the owner's name in its environment, and each
+flow run of `nightshift run` in a tag; whoever starts next in the same home ends what belongs to a process that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from deployments.automations import ask
+from llm.home import home
+
+OWNER_VARIABLE = "NIGHTSHIFT_OWNER"
+_TAG = "process:"
+_GRACE_S = 10.0
+# A process id is given out again, so the start time counts too; it moves a little when the clock is set.
+_CLOCK_SLACK_S = 5.0
+_OPEN = ("RUNNING", "PENDING", "CANCELLING")
+
+
+def this_process() -> str:
+    """Process id and start time."""
+    return f"{os.getpid()}/{psutil.Process().create_time()}"
+
+
+def owned() -> dict[str, str]:
+    """What the environment of a child says of its owner: this process, and the home that it serves."""
+    return {OWNER_VARIABLE: f"{this_process()}/{home()}"}
+
+
+def tag() -> str:
+    """What flow runs of this process are tagged with."""
+    return f"{_TAG}{socket.gethostname()}/{this_process()}"
+
+
+def end_orphans(*, of_this_process: bool = False) -> None:
+    """End the processes of this home whose owner is gone; or, at our own end, those that we own."""
+    found = [process for process in psutil.process_iter() if _is_orphan(process, of_this_process)]
+    for number, process in enumerate([*found, *found]):
+        # Those that started them end first; who does not listen is killed.
+        with suppress(psutil.NoSuchProcess):
+            process.terminate() if number < len(found) else process.kill()
+        if number == len(found) - 1:
+            psutil.wait_procs(found, timeout=_GRACE_S)
+    psutil.wait_procs(found, timeout=_GRACE_S)
+
+
+def _is_orphan(process: psutil.Process, of_this_process: bool) -> bool:
+    try:
+        owner = process.environ().get(OWNER_VARIABLE)
+    except (psutil.Error, OSError):
+        return False  # somebody else's, or gone
+    if owner is None or process.pid == os.getpid():
+        return False
+    pid, started, folder = owner.split("/", maxsplit=2)
+    if folder != str(home()):
+        return False
+    return f"{pid}/{started}" == this_process() if of_this_process else not _is_alive(pid, started)
+
+
+def _is_alive(pid: str, started: str) -> bool:
+    try:
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < _CLOCK_SLACK_S)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_lost_runs(api: str, *, pool: str | None = None) -> int:
+    """Mark as crashed the flow runs of processes of this machine that are gone; returns how many.
+
+    With a work `pool`, all of its runs: its only worker is about to start, so none of them can be alive.
+    """
+    lost = [run for run in _open_runs(api, {}) if _is_lost(run, pool)]
+    ended = 0
+    while lost:
+        for run in lost:
+            message = "its process was gone when Nightshift started again"
+            state = {"type": "CRASHED", "name": "Crashed", "message": message}
+            ask(api, "POST", f"flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+        ended += len(lost)
+        # Flow runs inside of them.
+        lost = _open_runs(api, {"parent_flow_run_id": {"any_": [run["id"] for run in lost]}})
+    return ended
+
+
+def _open_runs(api: str, among: dict[str, Any]) -> list[dict[str, Any]]:
+    body = {"flow_runs": {"state": {"type": {"any_": list(_OPEN)}}, **among}}
+    found: list[dict[str, Any]] = ask(api, "POST", "flow_runs/filter", body)
+    return found
+
+
+def _is_lost(run: dict[str, Any], pool: str | None) -> bool:
+    if pool is not None and run.get("work_pool_name") == pool:
+        return True
+    for tag_of_run in run["tags"]:
+        host, _, process = tag_of_run.removeprefix(_TAG).partition("/")
+        if tag_of_run.startswith(_TAG) and host == socket.gethostname():
+            return not _is_alive(*process.split("/"))
+    return False

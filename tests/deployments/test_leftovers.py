@@ -1,0 +1,74 @@
+"""What a killed command leaves running is ended by the next one in the same home, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deployments.leftovers import end_orphans, owned
+
+# An owner that starts a server, says which, and waits to be killed. The server does not listen to SIGTERM.
+OWNER = """
+import os, subprocess, sys, time
+from deployments.leftovers import owned
+server = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", server], env={**os.environ, **owned()}, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def orphan() -> psutil.Process:
+    """A process whose owner was killed."""
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    left = psutil.Process(int(owner.stdout.readline()))
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    return left
+
+
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.leftovers._GRACE_S", 1.0)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def test_a_process_whose_owner_was_killed_is_ended_by_the_next_in_this_home() -> None:
+    left = orphan()
+    assert runs(left)
+    end_orphans()
+    assert not runs(left)
+
+
+def test_a_process_of_another_home_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    left = orphan()
+    with monkeypatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "another"))
+        end_orphans()
+    assert runs(left)
+    left.kill()
+
+
+def test_what_we_own_is_ended_at_our_end_only() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(command, env={**os.environ, **owned()}) as child:
+        process = psutil.Process(child.pid)
+        end_orphans()
+        assert child.poll() is None
+        end_orphans(of_this_process=True)
+        assert not runs(process)
