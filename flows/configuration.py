@@ -23,7 +23,9 @@ _KINDS = ("source", "assembly", "kind")
 class RetrainConfig(Recipe):
     """Everything that one retraining of one family needs."""
 
-    gate: GateConfig = GateConfig()
+    gate: GateConfig = Field(
+        GateConfig(), title="Gate", description="how sure it must be that a challenger is better, or that it is worse"
+    )
     when_nothing_new: Literal["end", "continue"] = Field(
         "end",
         description="when a version was decided on the same corpus, options and code, and the champion is the same "

@@ -3,18 +3,89 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
 
 from llm.errors import ConfigError
 
+# Where a class name's words part: LocalFiles, SQLQuery.
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NOT_SAID = "Config"
+
+
+def _title(kind: type) -> str:
+    """`LocalFilesConfig` is "Local files" in a form."""
+    first, *others = _WORDS.split(kind.__name__.removesuffix(_NOT_SAID))
+    return " ".join([first, *(word.lower() for word in others)])
+
+
+def _for_forms(schema: dict[str, Any]) -> None:
+    """Which kind it is first, then what must be given: a form is drawn in this order, and it is long.
+
+    What tells the kinds of a union apart has one value each: a choice of one, where a form would take any text.
+    """
+    fields: dict[str, Any] = schema.get("properties", {})
+    required = schema.get("required", ())
+    for name, field in fields.items():
+        if "const" in field:
+            field["enum"] = [field["const"]]
+            field.setdefault("description", f"says which {name} it is; to change it, choose another one above")
+            # Else a server that checks the schema refuses what `only_chosen` drops.
+            schema.pop("additionalProperties", None)
+    ordered = sorted(fields, key=lambda name: 0 if "const" in fields[name] else 1 if name in required else 2)
+    schema["properties"] = {name: fields[name] for name in ordered}
+
 
 class Config(BaseModel):
-    """Frozen, and a key that does not exist is an error: a misspelt option must never be ignored in silence."""
+    """Frozen, and a key that does not exist is an error: a misspelt option must never be ignored in silence.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Its JSON schema is what a form is drawn from.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        model_title_generator=_title,
+        json_schema_extra=_for_forms,
+    )
+
+
+def only_chosen(tag: str, *kinds: type[Config]) -> BeforeValidator:
+    """For a union of `kinds` that the field `tag` tells apart: drops what Prefect's form leaves of other kinds.
+
+    Whoever chooses another kind there sends along the defaults that the first one has of nested options.
+    """
+    defaults = {kind: _defaults(kind) for kind in kinds}
+
+    def clean(values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        chosen = next((kind for kind in kinds if defaults[kind].get(tag) == values.get(tag)), None)
+        return {
+            name: value
+            for name, value in values.items()
+            if chosen is None or name in chosen.model_fields or not _left_behind(name, value, defaults.values())
+        }
+
+    return BeforeValidator(clean)
+
+
+def _left_behind(name: str, value: Any, defaults: Iterable[Mapping[str, Any]]) -> bool:
+    return any(name in known and known[name] == value for known in defaults)
+
+
+def _defaults(kind: type[Config]) -> dict[str, Any]:
+    """By name, as a form has them."""
+    return {
+        name: to_jsonable_python(field.get_default(call_default_factory=True, validated_data={}))
+        for name, field in kind.model_fields.items()
+        if not field.is_required()
+    }
 
 
 C = TypeVar("C", bound=Config)

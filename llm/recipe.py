@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from llm.cleaning.config import CleaningConfig
-from llm.config import Config
+from llm.config import Config, only_chosen
 from llm.corpora import CorpusConfig
 from llm.engines.config import ServingConfig
 from llm.families import FAMILIES
@@ -19,8 +19,11 @@ from llm.splits import SplitConfig
 from llm.tokenizer_training import TokenizerConfig
 from llm.training.config import TrainingConfig
 
+# A form shows the first that has most of the options it is given: a decoder has all of an encoder's.
 ModelConfig = Annotated[
-    DecoderConfig | EncoderConfig | EncoderDecoderConfig | PretrainedEncoder, Field(discriminator="assembly")
+    EncoderConfig | DecoderConfig | EncoderDecoderConfig | PretrainedEncoder,
+    Field(discriminator="assembly"),
+    only_chosen("assembly", EncoderConfig, DecoderConfig, EncoderDecoderConfig, PretrainedEncoder),
 ]
 
 
@@ -33,21 +36,35 @@ class EvaluationConfig(Config):
 class Recipe(Config):
     """One family's way from corpus to model. The same recipe over the same corpus gives the same weights."""
 
-    family: str = Field(description="the kind of language work", json_schema_extra={"enum": list(FAMILIES)})
-    corpus: CorpusConfig
-    cleaning: CleaningConfig = CleaningConfig()
-    splits: SplitConfig = SplitConfig()
+    family: str = Field(
+        description="the kind of language work; model, baselines and the corpus's columns below are for one kind",
+        json_schema_extra={"enum": list(FAMILIES)},
+    )
+    corpus: CorpusConfig = Field(description="where the texts come from; for files of yours, choose Local files")
+    cleaning: CleaningConfig = Field(CleaningConfig(), title="Cleaning", description="which records are left out")
+    splits: SplitConfig = Field(
+        SplitConfig(),
+        title="Splits",
+        description="what is held out of training, in shares of the groups (not the rows)",
+    )
     tokenizer: TokenizerConfig | None = Field(
         None, description="how the vocabulary is learned; none with a pretrained model, which brings its own"
     )
-    model: ModelConfig
-    training: TrainingConfig
+    model: ModelConfig = Field(
+        description="how large the network is: decoder for generation, encoder for classification, encoder decoder for "
+        "translation"
+    )
+    training: TrainingConfig = Field(title="Training", description="how long and how it learns")
     start: Literal["fresh", "champion"] = Field(
         "fresh",
         description="champion: go on from its weights, with its tokenizer, where options and labels are the same",
     )
-    evaluation: EvaluationConfig = EvaluationConfig()
-    serving: ServingConfig = ServingConfig()
+    evaluation: EvaluationConfig = Field(
+        EvaluationConfig(), title="Evaluation", description="what a challenger is held against on the test split"
+    )
+    serving: ServingConfig = Field(
+        ServingConfig(), title="Serving", description="how the model is run, here and by whoever pulls it"
+    )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:

@@ -31,7 +31,8 @@ class CleaningConfig(Config):
     )
     languages: dict[str, tuple[str, ...]] = Field(
         {},
-        description=f"by field, codes of its languages, such as {{text: [en, de]}}; from {JUDGED_LETTERS} letters on",
+        description='by field, codes of its languages, such as {"text": ["en", "de"]}; '
+        f"from {JUDGED_LETTERS} letters on",
     )
     quality: tuple[str, ...] = Field(
         (),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
+from llm.config import only_chosen
 from llm.corpora.base import Corpus, SourceConfig
 from llm.corpora.hub_dataset import HubDataset
 from llm.corpora.interface_strings import InterfaceStrings
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     CorpusConfig = SourceConfig
 else:
     # Read off the dict, so that one line above is all that a new source needs.
+    _KINDS = tuple(corpus.config for corpus in CORPORA.values())
     CorpusConfig = Annotated[
-        Union[tuple(corpus.config for corpus in CORPORA.values())],  # noqa: UP007
+        Union[_KINDS],  # noqa: UP007
         Field(discriminator="source"),
+        only_chosen("source", *_KINDS),
     ]

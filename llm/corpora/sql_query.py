@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from llm.corpora.base import Checksum, Pieces, Record, SourceConfig, Step, Unreadable, sha256_of_text
 from llm.corpora.formats.base import ColumnOptions
@@ -23,6 +23,8 @@ ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 class SqlQueryConfig(ColumnOptions, SourceConfig):
     """One query. The address of the database is a secret, and stays in the environment."""
+
+    model_config = ConfigDict(title="SQL query")
 
     source: Literal["sql_query"] = "sql_query"
     url_variable: str = Field(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from llm.config import Config
+from llm.config import Config, only_chosen
 from llm.corpora.package_archive import PackageArchive, fetch_archive, open_archive
 from llm.errors import DownloadError, ModelFolderError
 from llm.files import read_json, sha256_of
@@ -108,7 +108,11 @@ class HubWeights(Config):
         _copy(self.locate(), folder)
 
 
-Weights = Annotated[WheelWeights | FolderWeights | HubWeights, Field(discriminator="kind")]
+Weights = Annotated[
+    WheelWeights | FolderWeights | HubWeights,
+    Field(discriminator="kind"),
+    only_chosen("kind", WheelWeights, FolderWeights, HubWeights),
+]
 
 
 class PretrainedEncoder(Config):
@@ -116,7 +120,7 @@ class PretrainedEncoder(Config):
 
     writes_text: ClassVar[bool] = False
     assembly: Literal["pretrained_encoder"] = "pretrained_encoder"
-    weights: Weights = WheelWeights()
+    weights: Weights = Field(WheelWeights(), description="where the checkpoint comes from")
     max_positions: int = Field(
         512, ge=8, le=1 << 17, description="longest sequence, in tokens; at most what the checkpoint was trained with"
     )

@@ -32,7 +32,7 @@ class ColumnOptions(Config):
     """What the columns of a table mean."""
 
     columns: dict[FieldName, str] = Field(
-        {}, description="tables: the column that holds each field, such as {text: body, label: topic}"
+        {}, description='tables: the column that holds each field, such as {"text": "body", "label": "topic"}'
     )
     group_column: str | None = Field(
         None, description="tables: rows alike in this column share a split; none: identical rows do"
