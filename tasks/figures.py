@@ -23,6 +23,14 @@ def within(value: float, interval: Sequence[float] | None) -> str:
     return f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min` or `1 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def sparkline(values: Sequence[float], *, width: int = 40) -> str:
     """The shape of a curve in at most `width` characters: each is the mean of its share of the points."""
     if not values:

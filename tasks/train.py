@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -10,11 +13,15 @@ from llm.recipe import Recipe
 from llm.stages import Stage
 from llm.training.stage import training_spec, training_stage
 from llm.training.start import Start, choose_start
+from llm.training.trainer import Report
+from tasks.cancellation import cancellable
 from tasks.corpus_story import corpus_page
+from tasks.live_progress import LiveProgress, ProgressArtifact
 from tasks.registry.folders import champion_folder
 from tasks.registry.runs import TrainingRun
 from tasks.registry.versions import champion
 from tasks.stages import is_built, log_stage
+from tasks.system_metrics import system_metrics
 
 
 @task(name="choose start", tags=["training", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
@@ -35,7 +42,7 @@ def train(
     if not is_built(training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)):
         run.open()
         run.log_page("corpus.html", corpus_page(corpus))
-    with run.metrics() as metrics:
+    with watched(recipe, run) as report:
         stage = training_stage(
             recipe,
             corpus=corpus,
@@ -43,7 +50,7 @@ def train(
             tokenizer=tokenizer,
             start=start,
             root=stages_folder(),
-            report=metrics.report,
+            report=report,
         )
     facts = stage.facts
     log_stage(
@@ -52,3 +59,19 @@ def train(
         f"validation loss {facts['validation_loss']:.4f} at step {facts['best_step']:,}",
     )
     return stage
+
+
+@contextmanager
+def watched(recipe: Recipe, run: TrainingRun) -> Iterator[Report]:
+    """What a training reports to: curves and system metrics in MLflow, live progress on the flow run's page.
+
+    Inside, a cancellation from that page is known as one.
+    """
+    live = LiveProgress(recipe.training, ProgressArtifact(f"progress-{recipe.family}"))
+    with run.metrics() as metrics, live, cancellable():
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            metrics.report(step, {**values, **system_metrics()})
+            live.report(step, values)
+
+        yield report
