@@ -14,6 +14,8 @@ from flows.configuration import NightlyConfig
 from flows.hooks import close_mlflow_runs
 from flows.retrain import retrain
 from llm.errors import NightshiftError
+from tasks.night_report import write_night
+from tasks.night_story import FamilyNight, Spent
 
 
 @flow(
@@ -30,14 +32,21 @@ def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
     """
     summaries: list[dict[str, Any]] = []
     failures: dict[str, Exception] = {}
+    nights: list[FamilyNight] = []
     for one in config.families:
+        started = Spent.now()
         try:
             summaries.append(retrain(one))
+            nights.append(FamilyNight(one.family, Spent.now().since(started), summary=summaries[-1]))
         except Exception as error:  # whatever it is, the other families still have the night
             if was_stopped(error):
                 raise
             failures[one.family] = error
+            told = str(getattr(error, "problem", error))
+            nights.append(FamilyNight(one.family, Spent.now().since(started), error=told))
             get_run_logger().error("%s failed: %s", one.family, error)
+    # What was promoted stays promoted, whether or not the page can be written.
+    write_night(nights, return_state=True)
     if failures:
         done = ", ".join(summary["family"] for summary in summaries) or "none"
         raise _failure(failures, done=done) from next(iter(failures.values()))

@@ -51,8 +51,12 @@ class Outcome:
         stages: Sequence[Stage],
         metrics: Mapping[str, float],
         baselines: Mapping[str, Mapping[str, float]],
+        intervals: Mapping[str, Sequence[float]] | None = None,
     ) -> dict[str, Any]:
-        """What the flow returns; `metrics` are the version's on the test split, beside the `baselines`' there."""
+        """What the flow returns; `metrics` are the version's on the test split, beside the `baselines`' there.
+
+        `before` is the champion that the version met, and what it scored on the same split.
+        """
         before = self.champion_before
         champion = {"version": before.version, "metrics": dict(before.metrics)} if before else None
         if self.version.is_champion:
@@ -61,6 +65,8 @@ class Outcome:
             "family": self.version.family,
             "stages": [summary(stage) for stage in stages],
             "metrics": dict(metrics),
+            "intervals": {name: list(bounds) for name, bounds in (intervals or {}).items()},
+            "before": {"version": before.version, "metrics": dict(before.metrics)} if before else None,
             "baselines": {name: dict(values) for name, values in baselines.items()},
             "decision": self.decision,
             "reasons": list(self.reasons),

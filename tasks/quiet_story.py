@@ -8,6 +8,7 @@ from typing import Any
 
 from llm.stages import Stage
 from tasks.outcome import Outcome
+from tasks.registry.connection import version_link
 from tasks.stages import how
 
 
@@ -37,6 +38,7 @@ class QuietStory:
         yield "`when_nothing_new: continue` runs every stage and decides all the same."
         yield ""
         yield f"- Corpus: {how(self.corpus)}"
-        yield f"- Model: `{version.uri}`, training key `{version.training_key}`, MLflow run `{version.run_id}`"
+        model = version_link(version.family, version.version)
+        yield f"- Model: {model}, training key `{version.training_key}`, MLflow run `{version.run_id}`"
         if self.flow_run_url:
             yield f"- Prefect flow run: [{self.flow_run_url}]({self.flow_run_url})"

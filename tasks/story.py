@@ -19,6 +19,7 @@ from tasks.evidence_story import evidence_lines
 from tasks.figures import sparkline, within
 from tasks.markdown import cell, plain, table
 from tasks.outcome import Outcome
+from tasks.registry.connection import version_link
 from tasks.stages import how
 
 _SAMPLES = 6
@@ -53,12 +54,18 @@ class Story:
 
     def summary(self) -> dict[str, Any]:
         """What the flow returns."""
-        return self.outcome.summary(stages=self.stages, metrics=self.metrics, baselines=self.baselines.facts)
+        return self.outcome.summary(
+            stages=self.stages,
+            metrics=self.metrics,
+            baselines=self.baselines.facts,
+            intervals=self.evaluation.facts["intervals"],
+        )
 
     def markdown(self) -> str:
         """The page: decision first, then data, model, figures, samples and where to look further."""
         sections = [
             self._decision(),
+            self._links(),
             self._figures(),
             self._comparison(),
             self._curve(),
@@ -66,7 +73,6 @@ class Story:
             self._evidence(),
             self._data(),
             self._stages(),
-            self._links(),
         ]
         return "\n\n".join(filter(None, ("\n".join(lines) for lines in sections))) + "\n"
 
@@ -157,14 +163,14 @@ class Story:
         yield "## Where to look"
         yield ""
         if self.run_url:
-            yield f"- MLflow run, with the curves: [{version.run_id}]({self.run_url})"
+            yield f"- [MLflow run {version.run_id}]({self.run_url}), with the curves"
         else:
             yield f"- MLflow run `{version.run_id}` at `{self.tracking_uri}` (`nightshift up` shows the pages)"
         if self.outcome.verdict is not None:
             yield f"- The comparison row by row: `{PAGE}` among the MLflow run's artifacts"
         if self.flow_run_url:
             yield f"- Prefect flow run: [{self.flow_run_url}]({self.flow_run_url})"
-        yield f"- Model: `{version.uri}`, training key `{version.training_key}`"
+        yield f"- Model: {version_link(version.family, version.version)}, training key `{version.training_key}`"
         yield f"- Where it came from: `nightshift lineage {version.family} --version {version.version}`"
 
 

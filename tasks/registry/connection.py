@@ -94,6 +94,12 @@ def run_url(experiment_id: str, run_id: str) -> str | None:
     return f"{tracking_uri().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
+def version_link(family: str, version: int) -> str:
+    """A registered version in markdown: its name, which leads to its page where a server shows pages."""
+    name = f"`models:/{family}/{version}`"
+    return f"[{name}]({tracking_uri().rstrip('/')}/#/models/{family}/versions/{version})" if is_served() else name
+
+
 def lock(name: str) -> FileLock:
     """A lock for changes to the registry that read before they write; it holds between processes of one machine."""
     folder = home() / "locks"

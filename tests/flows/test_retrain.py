@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -39,12 +40,13 @@ def mlflow_run(summary):
     return client().get_run(summary["mlflow_run_id"])
 
 
-def report() -> str:
-    wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=["retrain-classification"]))
+def artifact(key: str) -> dict[str, Any]:
+    """The newest of this key."""
+    wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[key]))
     with get_client(sync_client=True) as prefect:
         return prefect.request(
             "POST", "/artifacts/latest/filter", json={"artifacts": wanted.model_dump(mode="json")}
-        ).json()[0]["data"]
+        ).json()[0]
 
 
 def test_the_first_challenger_becomes_champion(first):
@@ -82,6 +84,19 @@ def test_the_mlflow_run_holds_the_whole_training(first, home):
     assert not list(home.rglob("*.pkl"))
 
 
+def test_the_run_holds_what_the_training_took_of_the_machine(first):
+    metrics = mlflow_run(first).data.metrics
+    assert metrics["system/process_memory_megabytes"] > 50
+    assert metrics["system/process_cpu_seconds"] > 0
+
+
+def test_the_page_of_the_training_shows_how_far_it_came(first):
+    shown = artifact("progress-classification")
+    assert (shown["type"], shown["data"]) == ("progress", 100.0)
+    assert shown["description"].startswith("step 40 of 40, loss ")
+    assert shown["task_run_id"]
+
+
 def test_the_run_holds_intervals_and_the_evidence_with_its_pictures(first, tmp_path):
     metrics = mlflow_run(first).data.metrics
     assert metrics["test/accuracy_low"] <= metrics["test/accuracy"] <= metrics["test/accuracy_high"]
@@ -106,7 +121,7 @@ def test_the_lineage_reaches_from_the_evaluation_to_the_corpus(first, tmp_path):
 
 
 def test_the_report_tells_the_story(first):
-    text = report()
+    text = artifact("retrain-classification")["data"]
     for wanted in (
         "# classification: version 1 promoted",
         "naive_bayes",
@@ -139,6 +154,7 @@ def test_a_worse_challenger_is_refused_with_reasons_and_the_champion_stays(first
     assert worse["decision"] == "refused"
     assert any("against champion version 1: The challenger is worse: accuracy" in reason for reason in worse["reasons"])
     assert worse["champion"]["version"] == 1
+    assert worse["before"] == {"version": 1, "metrics": first["metrics"]}
     version = find_version("classification", worse["stages"][4]["key"])
     assert version.aliases == ("challenger",)
     assert list(version.reasons) == worse["reasons"]
@@ -186,6 +202,10 @@ def test_one_family_s_failure_does_not_stop_the_others_and_is_named_at_the_end(f
     assert "1 of the families failed (finished: classification)" in caught.value.problem
     assert "generation: " in caught.value.problem
     assert "/nowhere/at/all.txt" in caught.value.problem
+    night = artifact("night")
+    assert night["description"] == "failed: generation; nothing new: classification"
+    assert "| classification | nothing new | accuracy " in night["data"]
+    assert "| generation | failed: " in night["data"]
 
 
 def test_a_night_may_go_on_from_the_champion_that_the_registry_holds(first, home, toy_recipe):
