@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +25,7 @@ _REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno
 _RUST = re.compile(r"(?:os error |code: )(\d+)")
 # A temporary file as old as this belongs to a process that was killed.
 _ABANDONED_S = 3600.0
+_ABANDONED_FOLDER_S = 24 * 3600.0
 
 
 def sha256_of(path: Path) -> str:
@@ -135,6 +138,17 @@ def _clear(temporary: Path) -> None:
             temporary.unlink()
     except FileNotFoundError:
         return  # another process was faster
+
+
+def temporary_folder(parent: Path, *, prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder in `parent` that goes with its `with` block; those of killed processes go when they are a day old."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f"{prefix}*"):
+        # A folder's own time says nothing of a file that grows in it.
+        times = [path.stat().st_mtime for path in (left, *left.rglob("*")) if path.exists()]
+        if times and time.time() - max(times) > _ABANDONED_FOLDER_S:
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.TemporaryDirectory(dir=parent, prefix=prefix)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -24,6 +24,11 @@ def stages_folder() -> Path:
     return home() / "stages"
 
 
+def scratch_folder() -> Path:
+    """Where temporary folders are made: what a killed process leaves here is found again, unlike in /tmp."""
+    return home() / "scratch"
+
+
 def reports_folder() -> Path:
     """Pages for people, the newest of each kind."""
     return home() / "reports"

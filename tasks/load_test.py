@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm.errors import GateError
+from llm.files import temporary_folder
+from llm.home import scratch_folder
 from tasks.registry.folders import download_logged_model
 from tasks.registry.versions import Version
 from tasks.reload import FreshProcess
@@ -23,7 +24,7 @@ def load_test(version: Version, process: FreshProcess) -> str:
     Raises ChecksumError when a file is not the one that was registered, RegistryError when the files cannot be fetched,
     GateError when the model does not load, or answers with what is no answer.
     """
-    with tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
+    with temporary_folder(scratch_folder(), prefix="nightshift-") as temporary:
         folder = download_logged_model(version, Path(temporary))
         answered = process.ask(str(folder), INPUTS)
     failure = answered.failure or _wrong(answered.answers or ())

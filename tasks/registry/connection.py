@@ -69,7 +69,9 @@ def _create_database(path: Path, new_client: MlflowClient) -> None:
 
 def _reason(error: Exception) -> str:
     """The first line of what MLflow says; of a list, the line that announces it and the first entry."""
+    # SQLAlchemy puts its own remark before what the database said.
     lines = [text for line in str(error).splitlines() if (text := line.strip("# \t"))]
+    lines = [line for line in lines if not line.startswith("(raised as a result of")]
     if not lines:
         return type(error).__name__
     return " ".join(lines[:3]) if lines[0].endswith(":") else lines[0]
@@ -83,7 +85,8 @@ def registry_errors(doing: str) -> Iterator[None]:
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"MLflow at {tracking_uri()} failed while {doing}: {_reason(error)}",
-            remedy=f"check that it runs and that {TRACKING_VARIABLE} names it, then run again: finished work is kept",
+            remedy=f"check that it runs, that {TRACKING_VARIABLE} names it and that its disk has space, then run "
+            "again: finished work is kept",
         ) from error
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from mlflow.artifacts import download_artifacts
 
 from llm.errors import ChecksumError
-from llm.files import sha256_of
+from llm.files import sha256_of, temporary_folder
 from llm.home import home
 from tasks.registry.connection import client, registry_errors
 from tasks.registry.logged_model import MODEL_PATH
@@ -23,8 +22,7 @@ def download_model_folder(version: Version, destination: Path) -> Path:
     """
     if destination.exists():
         return destination
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".download-") as temporary:
+    with temporary_folder(destination.parent, prefix=".download-") as temporary:
         folder = _download(version, f"{version.uri}/{MODEL_PATH}", Path(temporary))
         verify(folder, version)
         shutil.move(folder, destination)

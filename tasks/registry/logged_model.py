@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,13 +11,15 @@ from typing import Any
 
 import mlflow.pyfunc
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
 import llm
 from llm.engines.config import ENGINE_PACKAGES, ServingConfig
 from llm.errors import RegistryError
+from llm.files import temporary_folder
+from llm.home import scratch_folder
 from tasks.registry.runs import TRAINING_KEY
 
 # What `llm.predictor` imports, directly or not. Given by name: MLflow would load the model for 14 s to guess it.
@@ -58,9 +59,14 @@ class ModelToLog:
 
 def find_logged_model(client: MlflowClient, experiment_id: str, training_key: str) -> str | None:
     """Id of the whole logged model of a training key, if there is one."""
-    found = client.search_logged_models([experiment_id], filter_string=f"tags.`{TRAINING_KEY}` = '{training_key}'")
+    found = _logged_models(client, experiment_id, training_key)
     ready = [model.model_id for model in found if model.status == LoggedModelStatus.READY]
     return str(ready[-1]) if ready else None
+
+
+def _logged_models(client: MlflowClient, experiment_id: str, training_key: str) -> list[LoggedModel]:
+    key = f"tags.`{TRAINING_KEY}` = '{training_key}'"
+    return list(client.search_logged_models([experiment_id], filter_string=key))
 
 
 def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: ModelToLog, *, step: int) -> str:
@@ -69,11 +75,14 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: Mode
     It is done through the client, step by step: `mlflow.pyfunc.log_model` would need the run to be the active one,
     which ends another active run, and would load the model inside this process.
     """
+    for unfinished in _logged_models(client, experiment_id, model.training_key):
+        # What a killed run left; `mlflow gc` frees the space.
+        client.delete_logged_model(unfinished.model_id)
     logged = client.create_logged_model(
         experiment_id, name=model.family, source_run_id=run_id, tags={TRAINING_KEY: model.training_key}
     )
     try:
-        with tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
+        with temporary_folder(scratch_folder(), prefix="nightshift-") as temporary:
             folder = Path(temporary) / "model"
             description = Model(
                 artifact_path=logged.artifact_location,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from mlflow.artifacts import download_artifacts
 
 from llm.environment import ENVIRONMENT_FILE
 from llm.errors import RegistryError
-from llm.files import read_json
+from llm.files import read_json, temporary_folder
+from llm.home import scratch_folder
 from llm.model.config import WEIGHTS_FILE
 from tasks.lineage import LINEAGE_FILE
 from tasks.registry.connection import client, registry_errors
@@ -102,7 +102,7 @@ def origin_of(version: Version) -> Origin:
             raise RegistryError(
                 f"{version.uri}: no {LINEAGE_FILE} was logged with it", remedy="name a version that Nightshift trained"
             )
-        with tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
+        with temporary_folder(scratch_folder(), prefix="nightshift-") as temporary:
             folder = Path(temporary)
             known = ENVIRONMENT_FILE in names
             return Origin(

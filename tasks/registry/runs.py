@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,12 +18,15 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryError
+from llm.files import temporary_folder
+from llm.home import scratch_folder
 from tasks.registry.connection import (
     ALREADY_EXISTS,
     TAG_PREFIX,
     artifacts_uri,
     client,
     is_served,
+    no_retries,
     registry_errors,
     run_url,
 )
@@ -103,12 +105,23 @@ class TrainingRun:
         return self._run_id
 
     def _create(self) -> str:
-        run: Run = self._client.create_run(
-            self._experiment_id,
-            run_name=f"{self._identity.family}-{self._identity.training_key}",
-            tags={TRAINING_KEY: self._identity.training_key},
-        )
-        return str(run.info.run_id)
+        key = self._identity.training_key
+        for last in (False, True):
+            try:
+                # Each repetition of this request would make a run, of which all but one stay RUNNING for ever.
+                with no_retries():
+                    run: Run = self._client.create_run(
+                        self._experiment_id, run_name=f"{self._identity.family}-{key}", tags={TRAINING_KEY: key}
+                    )
+                return str(run.info.run_id)
+            except (MlflowException, OSError):
+                # The reply may be lost and the run made all the same.
+                found = find_run(self._client, self._experiment_id, key)
+                if found is not None:
+                    return str(found.info.run_id)
+                if last:
+                    raise
+        raise AssertionError("the second attempt returns or raises")
 
     def _describe(self, run_id: str) -> None:
         self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in self._tags().items()])
@@ -157,7 +170,10 @@ class TrainingRun:
 
     def log_files(self, files: Mapping[str, bytes | Path], *, folder: str) -> None:
         """Keep files, by name, in a folder of the run's artifacts: what is there under the same names is replaced."""
-        with registry_errors(f"storing {folder}"), tempfile.TemporaryDirectory(prefix="nightshift-") as temporary:
+        with (
+            registry_errors(f"storing {folder}"),
+            temporary_folder(scratch_folder(), prefix="nightshift-") as temporary,
+        ):
             for name, content in files.items():
                 data = content if isinstance(content, bytes) else content.read_bytes()
                 (Path(temporary) / name).write_bytes(data)

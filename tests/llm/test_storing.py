@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 from llm.errors import StorageError
-from llm.files import storing, write_atomically, write_json
+from llm.files import storing, temporary_folder, write_atomically, write_json
 from llm.stages import StageSpec, run_stage
 
 FULL = Path("/dev/full")
@@ -75,6 +75,17 @@ def test_temporary_files_of_killed_writers_are_cleared_and_those_at_work_are_lef
         os.utime(path, (0, 0))
     write_json(tmp_path / "a.json", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.json.2.tmp", ".b.json.1.tmp", "a.json"]
+
+
+def test_temporary_folders_of_killed_processes_go_after_a_day_and_those_at_work_stay(tmp_path: Path) -> None:
+    for name in (".got-old", ".got-new", ".got-growing", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".got-growing" / "file").write_text("fresh")
+    for name in (".got-old", ".got-growing", "other"):
+        os.utime(tmp_path / name, (0, 0))
+    with temporary_folder(tmp_path, prefix=".got-") as made:
+        assert Path(made).parent == tmp_path
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".got-growing", ".got-new", "other"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

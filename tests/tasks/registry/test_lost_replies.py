@@ -1,4 +1,4 @@
-"""A real MLflow server behind a real proxy that swallows its reply each time a version has been made.
+"""A real MLflow server behind a real proxy that swallows its reply each time a version or a run has been made.
 
 NIGHTSHIFT_TEST_SCALE=8 makes it eighty registrations.
 """
@@ -27,19 +27,20 @@ pytestmark = pytest.mark.slow
 
 KEYS = [f"k{number}" for number in range(10 * int(os.environ.get("NIGHTSHIFT_TEST_SCALE", "1")))]
 CREATE = "/api/2.0/mlflow/model-versions/create"
+CREATE_RUN = "/api/2.0/mlflow/runs/create"
 # Of a connection, not of the message on it.
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
 class LosingProxy(ThreadingHTTPServer):
-    """Passes requests on to MLflow and replies back, but for the replies to create-version; `lost` counts those."""
+    """Passes requests on to MLflow and replies back, but for those to create-version and create-run: `lost`."""
 
     daemon_threads = True
 
     def __init__(self, upstream: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = upstream
-        self.lost = 0
+        self.lost: Counter[str] = Counter()
 
     @property
     def url(self) -> str:
@@ -57,9 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
         reply = upstream.getresponse()
         content = reply.read()
         upstream.close()
-        if self.path == CREATE:
+        if self.path in (CREATE, CREATE_RUN):
             assert reply.status == 200, content
-            self.server.lost += 1
+            self.server.lost[self.path] += 1
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
@@ -129,6 +130,8 @@ def test_registrations_whose_replies_are_lost_make_one_version_for_each_key(prox
     with training_run(identity("run")) as run:
         for key in KEYS:
             register(run, model(key), measured, step=100)
-    assert proxy.lost == len(KEYS)
+    assert proxy.lost == {CREATE: len(KEYS), CREATE_RUN: 1}
+    (made,) = client().search_runs([client().get_experiment_by_name("translation").experiment_id])
+    assert (made.info.run_id, made.info.status) == (run.run_id, "FINISHED")
     versions = client().search_model_versions("name = 'translation'")
     assert Counter(version.tags[TRAINING_KEY] for version in versions) == Counter(KEYS)

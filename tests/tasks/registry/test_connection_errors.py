@@ -1,0 +1,30 @@
+"""What MLflow's failures are told as."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from llm.errors import RegistryError
+from tasks.registry.connection import registry_errors
+
+AUTOFLUSH = (
+    "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block)\n"
+    "(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT INTO tags]"
+)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (MlflowException(AUTOFLUSH), "(sqlite3.OperationalError) database or disk is full"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_the_line_that_says_what_happened_is_told_with_what_was_being_done_and_where(raised, told) -> None:
+    with pytest.raises(RegistryError) as caught, registry_errors("taking metrics"):
+        raise raised
+    assert caught.value.problem.startswith("MLflow at sqlite:////")
+    assert caught.value.problem.endswith(f"failed while taking metrics: {told}")
+    assert "that its disk has space" in caught.value.remedy
