@@ -21,6 +21,7 @@ _TAG = "process:"
 _GRACE_S = 10.0
 # A process id is given out again, so the start time counts too; it moves a little when the clock is set.
 _CLOCK_SLACK_S = 5.0
+_ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _OPEN = ("RUNNING", "PENDING", "CANCELLING")
 
 
@@ -76,7 +77,9 @@ def end_lost_runs(api: str, *, pool: str | None = None) -> int:
 
     With a work `pool`, all of its runs: its only worker is about to start, so none of them can be alive.
     """
-    lost = [run for run in _open_runs(api, {}) if _is_lost(run, pool)]
+    found = _open_runs(api, {})
+    ended_parents = _inside_ended_runs(api, found)
+    lost = [run for run in found if _is_lost(run, pool) or run["id"] in ended_parents]
     ended = 0
     while lost:
         for run in lost:
@@ -93,6 +96,18 @@ def _open_runs(api: str, among: dict[str, Any]) -> list[dict[str, Any]]:
     body = {"flow_runs": {"state": {"type": {"any_": list(_OPEN)}}, **among}}
     found: list[dict[str, Any]] = ask(api, "POST", "flow_runs/filter", body)
     return found
+
+
+def _inside_ended_runs(api: str, runs: list[dict[str, Any]]) -> set[str]:
+    """Ids of those of `runs` whose parent has ended: it was killed, and they with it."""
+    inside = {run["parent_task_run_id"]: run["id"] for run in runs if run["parent_task_run_id"]}
+    if not inside:
+        return set()
+    tasks = ask(api, "POST", "task_runs/filter", {"task_runs": {"id": {"any_": list(inside)}}})
+    parents = [task["flow_run_id"] for task in tasks]
+    body = {"flow_runs": {"id": {"any_": parents}, "state": {"type": {"any_": list(_ENDS)}}}}
+    ended = {run["id"] for run in ask(api, "POST", "flow_runs/filter", body)}
+    return {inside[task["id"]] for task in tasks if task["flow_run_id"] in ended}
 
 
 def _is_lost(run: dict[str, Any], pool: str | None) -> bool:

@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.configuration import NightlyConfig
-from flows.hooks import close_mlflow_runs
+from flows.hooks import close_mlflow_runs, end_inner_runs
 from flows.retrain import retrain
 from llm.errors import NightshiftError
 from tasks.night_report import write_night
@@ -20,7 +20,7 @@ from tasks.night_story import FamilyNight, Spent
 
 @flow(
     name="nightly",
-    on_crashed=[close_mlflow_runs],
+    on_crashed=[close_mlflow_runs, end_inner_runs],
     on_cancellation=[close_mlflow_runs],
     persist_result=True,  # as in `retrain`
     result_serializer="json",

@@ -121,9 +121,11 @@ def test_runs_of_a_process_that_is_gone_are_crashed_with_those_inside_and_others
         fetch(f"{api}/flow_runs/", {"flow_id": flow, "tags": tags, "state": {"type": "RUNNING"}})["id"]
         for tags in ([here], [gone], [])
     ]
-    lost = [runs[1], inside(api, runs[1], "of the lost")]
+    ended = fetch(f"{api}/flow_runs/", {"flow_id": flow, "state": {"type": "RUNNING"}})["id"]
+    lost = [runs[1], inside(api, runs[1], "of the lost"), inside(api, ended, "of the ended")]
+    move(api, ended, {"type": "CRASHED"})
     left = [runs[0], runs[2], inside(api, runs[0], "of the living")]
-    assert end_lost_runs(api) == 2
+    assert end_lost_runs(api) == 3
     assert {state(api, run)["type"] for run in lost} == {"CRASHED"}
     assert {state(api, run)["type"] for run in left} == {"RUNNING"}
     assert end_lost_runs(api) == 0
