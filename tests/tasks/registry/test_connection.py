@@ -1,4 +1,4 @@
-"""What MLflow raises becomes one line."""
+"""What MLflow's failures are told as."""
 
 from __future__ import annotations
 
@@ -8,30 +8,26 @@ from mlflow.exceptions import MlflowException
 from llm.errors import RegistryError
 from tasks.registry.connection import registry_errors
 
-
-def said(error: Exception) -> str:
-    with pytest.raises(RegistryError) as raised, registry_errors("asking"):
-        raise error
-    assert "\n" not in raised.value.problem
-    return raised.value.problem
+AUTOFLUSH = (
+    "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block)\n"
+    "(sqlite3.OperationalError) database or disk is full\n[SQL: INSERT INTO tags]"
+)
+LISTED = "The following failures occurred while downloading:\n##### File model/x #####\nno such file\nmore"
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("raised", "told"),
     [
-        (MlflowException("no such version\nand a long story"), "while asking: no such version"),
-        (OSError(28, "No space left on device", "/x"), "while asking: [Errno 28] No space left on device: '/x'"),
-        (MlflowException(""), "while asking: MlflowException"),
+        (MlflowException(AUTOFLUSH), "(sqlite3.OperationalError) database or disk is full"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(), "OSError"),
+        (MlflowException("no such version\nand a long story"), "no such version"),
+        (MlflowException(LISTED), "The following failures occurred while downloading: File model/x no such file"),
     ],
-    ids=["mlflow", "system", "silent"],
 )
-def test_the_reason_is_the_first_line(error, reason):
-    assert said(error).endswith(reason)
-
-
-def test_of_a_list_the_first_entry_is_told_too():
-    listed = (
-        "The following failures occurred while downloading from here:\n##### File model/x #####\nno such file\nmore"
-    )
-    ending = "while downloading from here: File model/x no such file"
-    assert said(MlflowException(listed)).endswith(ending)
+def test_the_line_that_says_what_happened_is_told_with_what_was_being_done_and_where(raised, told) -> None:
+    with pytest.raises(RegistryError) as caught, registry_errors("taking metrics"):
+        raise raised
+    assert caught.value.problem.startswith("MLflow at sqlite:////")
+    assert caught.value.problem.endswith(f"failed while taking metrics: {told}")
+    assert "that its disk has space" in caught.value.remedy
