@@ -16,7 +16,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 # would begin with the modules of many tests, and end with one of few long ones on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10
 
-.PHONY: run up test test-slow test-all lint bench help clean
+.PHONY: run up test test-slow test-all lint bench pictures help clean
 
 run: $(VENV)/.installed ## install if need be, then train, judge and register all three families
 	@$(BIN)/nightshift run
@@ -41,6 +41,10 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 
 bench: $(VENV)/.installed-bench ## race the peers; BENCH="--data FOLDER --nanogpt FOLDER --joeynmt FOLDER" adds what needs them
 	@$(BIN)/python -m benchmarks.results benchmarks/RESULTS.md $(BENCH)
+
+pictures: $(VENV)/.installed-dev ## take the README's pictures of the Prefect UI, in a real browser
+	@.ci/chromium
+	@NIGHTSHIFT_SCREENSHOTS=deployments/pictures $(BIN)/python -m pytest tests/deployments/test_up.py -k in_browser
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12

@@ -3,63 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from rest import TIMEOUT_S, fetch, free_port, poll
+from playwright.sync_api import Page, expect
+from prefect_pages import (
+    CHROMIUM,
+    PICTURES,
+    Form,
+    browser_page,
+    cancel,
+    open_artifact,
+    picture,
+    wait_for_state,
+)
+from rest import TIMEOUT_S, fetch, poll
+from running_up import Up, environment, survivors
+
+from llm.families import FAMILIES
+from llm.files import read_json, sha256_of
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Up:
-    """A running `nightshift up`."""
-
-    process: subprocess.Popen[str]
-    home: Path
-    prefect: str
-    mlflow: str
-
-    @classmethod
-    def start(cls, home: Path) -> Up:
-        ports = free_port(), free_port()
-        command = [sys.executable, "-m", "deployments.cli", "up"]
-        command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
-        process = subprocess.Popen(
-            command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        return cls(process, home, *(f"http://127.0.0.1:{port}" for port in ports))
-
-    def wait_until_ready(self) -> list[str]:
-        """The lines that it prints when all is up."""
-        assert self.process.stdout is not None
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line.rstrip())
-            if line.startswith("Ctrl-C"):
-                return lines
-        raise AssertionError(self.process.communicate()[1])
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        self.process.communicate(timeout=TIMEOUT_S)
-
-
-def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run; one that its new parent has not yet waited for is dead all the same."""
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-
-
-def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    return kept | {"NIGHTSHIFT_HOME": str(home)}
+# Continuous integration has a browser, and must notice when it has not.
+in_browser = pytest.mark.skipif(
+    CHROMIUM is None and "NIGHTSHIFT_CI" not in os.environ, reason="chromium is not installed (.ci/chromium does it)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +67,70 @@ def test_the_nightly_schedule_leads_to_a_scheduled_run(up: Up) -> None:
 def test_every_family_has_a_deployment_whose_form_is_filled_in(up: Up) -> None:
     found = {one["name"]: one for one in fetch(f"{up.prefect}/api/deployments/filter", {})}
     by_hand = {"rollback", "promote", "batch-predict", "evaluate"}
-    retraining = {"nightly", "retrain-generation", "retrain-translation", "retrain-classification"}
-    assert set(found) == retraining | by_hand
+    retraining = {f"retrain-{name}{preset}" for name in FAMILIES for preset in ("", "-quick", "-smoke")}
+    assert set(found) == {"nightly"} | retraining | by_hand
     assert not any(found[name]["schedules"] for name in by_hand)
     for name, deployment in found.items():
         if name in by_hand:
             continue
         config = deployment["parameters"]["config"]
-        assert config["families"] if name == "nightly" else config["family"] == name.removeprefix("retrain-")
+        assert config["families"] if name == "nightly" else config["family"] == name.split("-")[1]
+
+
+def form_of(page: Page, up: Up, rows: Path) -> Form:
+    """A form with a corpus of one's own in place of a download, for one thread."""
+    form = Form(page, up.prefect, "retrain-classification-smoke")
+    form.read_json_lines(rows, columns='{"text": "text", "label": "label"}')
+    form.fill({"Validation": 0.2, "Test": 0.2, "Threads": 1})
+    return form
+
+
+@in_browser
+def test_in_browser_a_person_fills_the_form_watches_the_run_and_follows_it_to_the_version(
+    up: Up, toy_rows: Path
+) -> None:
+    with browser_page() as page:
+        form = form_of(page, up, toy_rows)
+        form.fill({"Steps": 0})
+        # What the browser says at the field, in place of submitting it.
+        assert form.field("Steps").evaluate("field => field.validationMessage")
+        form.fill({"Steps": 40, "Validate Every": 20})
+        picture(page, "form")
+        run = form.start()
+        wait_for_state(page, "Completed")
+        open_artifact(page, "retrain-classification")
+        expect(page.get_by_role("heading", name="classification: version 1 promoted")).to_be_visible()
+        page.get_by_role("link", name="MLflow run").click()
+        expect(page).to_have_url(re.compile(f"^{re.escape(up.mlflow)}/"))
+        expect(page.locator("a[href='#/models/classification/versions/1']").first).to_be_visible()
+        picture(page, "version")
+        back = page.get_by_role("link", name=run).first.get_attribute("href")
+        assert back is not None
+        page.goto(back)
+        expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
+        picture(page, "completed")
+
+
+@in_browser
+def test_in_browser_a_cancelled_run_is_gone_in_seconds_and_leaves_a_checkpoint(up: Up, toy_rows: Path) -> None:
+    with browser_page() as page:
+        form = form_of(page, up, toy_rows)
+        form.fill({"Steps": 100_000, "Validate Every": 200})
+        run = form.start()
+        folder = poll(lambda: list(up.home.glob("stages/training/.partial-*/checkpoints/step-*")))[0].parent
+        wait_for_state(page, "Running")
+        family = psutil.Process(up.process.pid).children(recursive=True)
+        training = [one for one in family if one.environ().get("PREFECT__FLOW_RUN_ID") == run]
+        assert training
+        cancel(page)
+        assert survivors(psutil.wait_procs(training, timeout=15)[1]) == []
+        newest = max(folder.glob("step-*"))
+        assert sha256_of(newest / "state.safetensors") == read_json(newest / "state.json")["sha256"]
+        # Without a word from us, Prefect takes the end of the process for a crash.
+        assert fetch(f"{up.prefect}/api/flow_runs/{run}")["state"]["type"] in ("CANCELLING", "CANCELLED")
+        if PICTURES in os.environ:
+            wait_for_state(page, "Cancelled")
+            picture(page, "cancelled")
 
 
 def test_runs_whose_process_is_gone_are_ended_by_the_server(up: Up) -> None:
