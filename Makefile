@@ -16,7 +16,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 # would begin with the modules of many tests, and end with one of few long ones on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10
 
-.PHONY: run up test test-slow test-all lint bench pictures help clean
+.PHONY: run up test test-slow test-all lint bench chaos pictures help clean
 
 run: $(VENV)/.installed ## install if need be, then train, judge and register all three families
 	@$(BIN)/nightshift run
@@ -45,6 +45,9 @@ bench: $(VENV)/.installed-bench ## race the peers; BENCH="--data FOLDER --nanogp
 pictures: $(VENV)/.installed-dev ## take the README's pictures of the Prefect UI, in a real browser
 	@.ci/chromium
 	@NIGHTSHIFT_SCREENSHOTS=deployments/pictures $(BIN)/python -m pytest tests/deployments/test_up.py -k in_browser
+
+chaos: $(VENV)/.installed-dev ## 200 SIGKILLs over nights of tiny models, then failing writes, fsyncs, renames and POSTs; CHAOS="--kills 50 --seed 3"
+	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
