@@ -12,6 +12,7 @@ from typing import Any
 import mlflow.pyfunc
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
@@ -20,6 +21,7 @@ from llm.engines.config import ENGINE_PACKAGES, ServingConfig
 from llm.errors import RegistryError
 from llm.files import temporary_folder
 from llm.home import scratch_folder
+from tasks.registry.connection import no_retries
 from tasks.registry.runs import TRAINING_KEY
 
 # What `llm.predictor` imports, directly or not. Given by name: MLflow would load the model for 14 s to guess it.
@@ -69,8 +71,8 @@ def _logged_models(client: MlflowClient, experiment_id: str, training_key: str) 
     return list(client.search_logged_models([experiment_id], filter_string=key))
 
 
-def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: ModelToLog, *, step: int) -> str:
-    """Save the model, upload it and attach it to the run; returns the logged model's id.
+def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: ModelToLog) -> str:
+    """Save the model and upload it; returns the logged model's id.
 
     It is done through the client, step by step: `mlflow.pyfunc.log_model` would need the run to be the active one,
     which ends another active run, and would load the model inside this process.
@@ -96,8 +98,25 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: Mode
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     return str(logged.model_id)
+
+
+def link_to_run(client: MlflowClient, model_id: str, run_id: str, *, step: int) -> None:
+    """Name the logged model among the run's outputs; twice is the same as once."""
+    if _is_linked(client, model_id, run_id):
+        return
+    try:
+        # A repetition after a lost reply is refused: the link is there.
+        with no_retries():
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)])
+    except (MlflowException, OSError):
+        if not _is_linked(client, model_id, run_id):
+            raise
+
+
+def _is_linked(client: MlflowClient, model_id: str, run_id: str) -> bool:
+    outputs = client.get_run(run_id).outputs
+    return outputs is not None and any(one.model_id == model_id for one in outputs.model_outputs)
 
 
 def save_model(folder: Path, model: ModelToLog, *, description: Model | None = None) -> None:

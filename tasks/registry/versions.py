@@ -17,7 +17,7 @@ from llm.stages import file_list
 from tasks.registry.aliases import CHALLENGER, CHAMPION, SINCE, move_champion, read_aliases, require_champion
 from tasks.registry.connection import ALREADY_EXISTS, TAG_PREFIX, client, lock, no_retries, registry_errors
 from tasks.registry.ledger import Move, person
-from tasks.registry.logged_model import ModelToLog, find_logged_model, log_model
+from tasks.registry.logged_model import ModelToLog, find_logged_model, link_to_run, log_model
 from tasks.registry.runs import TRAINING_KEY, TrainingRun
 
 _METRICS = f"{TAG_PREFIX}metrics"
@@ -129,7 +129,8 @@ def register(run: TrainingRun, model: ModelToLog, measured: Measured, *, step: i
             experiment = mlflow_client.get_run(run_id).info.experiment_id
             model_id = find_logged_model(mlflow_client, experiment, model.training_key)
             if model_id is None:
-                model_id = log_model(mlflow_client, experiment, run_id, model, step=step)
+                model_id = log_model(mlflow_client, experiment, run_id, model)
+            link_to_run(mlflow_client, model_id, run_id, step=step)
             run.log_results(measured.points(), step=step, model_id=model_id)
             found = _create(mlflow_client, model, model_id=model_id, run_id=run_id, tags=tags)
         for name, value in measured.tags().items():

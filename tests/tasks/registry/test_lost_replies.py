@@ -28,12 +28,13 @@ pytestmark = pytest.mark.slow
 KEYS = [f"k{number}" for number in range(10 * int(os.environ.get("NIGHTSHIFT_TEST_SCALE", "1")))]
 CREATE = "/api/2.0/mlflow/model-versions/create"
 CREATE_RUN = "/api/2.0/mlflow/runs/create"
+LINK = "/api/2.0/mlflow/runs/outputs"
 # Of a connection, not of the message on it.
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
 class LosingProxy(ThreadingHTTPServer):
-    """Passes requests on to MLflow and replies back, but for those to create-version and create-run: `lost`."""
+    """Passes requests on to MLflow and replies back, but for those to requests that make something: `lost`."""
 
     daemon_threads = True
 
@@ -58,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         reply = upstream.getresponse()
         content = reply.read()
         upstream.close()
-        if self.path in (CREATE, CREATE_RUN):
+        if self.path in (CREATE, CREATE_RUN, LINK):
             assert reply.status == 200, content
             self.server.lost[self.path] += 1
             self.close_connection = True
@@ -130,8 +131,9 @@ def test_registrations_whose_replies_are_lost_make_one_version_for_each_key(prox
     with training_run(identity("run")) as run:
         for key in KEYS:
             register(run, model(key), measured, step=100)
-    assert proxy.lost == {CREATE: len(KEYS), CREATE_RUN: 1}
+    assert proxy.lost == {CREATE: len(KEYS), CREATE_RUN: 1, LINK: len(KEYS)}
     (made,) = client().search_runs([client().get_experiment_by_name("translation").experiment_id])
     assert (made.info.run_id, made.info.status) == (run.run_id, "FINISHED")
+    assert len({output.model_id for output in made.outputs.model_outputs}) == len(KEYS)
     versions = client().search_model_versions("name = 'translation'")
     assert Counter(version.tags[TRAINING_KEY] for version in versions) == Counter(KEYS)
