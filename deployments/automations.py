@@ -5,12 +5,10 @@ Spoken to over its REST API: importing prefect takes seconds, and `nightshift up
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.error
-import urllib.request
 from typing import Any
 
+from deployments.prefect_api import ask
 from deployments.processes import ServerError
 
 # Three heartbeats: a busy machine may lose one.
@@ -21,7 +19,6 @@ _TELL = "nightshift: tell the webhook how runs ended"
 _BLOCK = "nightshift-webhook"
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _ENDS = tuple(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled"))
-_TIMEOUT_S = 30.0
 
 # One line of text, the field that Slack, Mattermost, Rocket.Chat and Google Chat all show.
 _PAYLOAD = (
@@ -110,28 +107,3 @@ def _webhook_block(api: str, webhook: str) -> str:
     body = {"name": _BLOCK, "data": data, "block_type_id": kind, "block_schema_id": schemas[0]["id"]}
     made: str = ask(api, "POST", "block_documents/", body)["id"]
     return made
-
-
-def ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """What the Prefect server at `api` answers, decoded; None for nothing.
-
-    Raises ServerError with its reply when it refuses.
-    """
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(  # noqa: S310  (the address is our own server's)
-        f"{api}/{path}", data=data, method=method, headers={"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
-            text = reply.read()
-    except urllib.error.HTTPError as error:
-        # The body that was sent may hold the webhook's address, so it is not shown.
-        told = error.read().decode(errors="replace")[:500]
-        raise ServerError(
-            f"the Prefect server refused {method} {path} ({error.code}): {told}", remedy="see logs/prefect.log"
-        ) from None
-    except OSError as error:
-        raise ServerError(
-            f"the Prefect server did not answer {method} {path}: {error}", remedy="see logs/prefect.log"
-        ) from None
-    return json.loads(text) if text else None

@@ -158,15 +158,23 @@ def predict(
 def up(
     prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow server.")] = 5000,
+    zone: Annotated[
+        str, typer.Option(envvar="NIGHTSHIFT_ZONE", help="Time zone of the schedule, e.g. Europe/Berlin.")
+    ] = "Etc/UTC",
+    catch_up: Annotated[
+        bool, typer.Option(help="Run once at the start when nights were missed, or leave it to the next night.")
+    ] = True,
 ) -> None:
     """Start the Prefect server, the MLflow server and a worker on this machine, until Ctrl-C."""
     from deployments import environment
     from deployments.processes import Terminated
+    from deployments.recipes import set_zone
     from deployments.servers import Ports, keep_up
 
+    set_zone(zone)
     environment.prepare(find_servers=False)
     try:
-        keep_up(Ports(prefect=prefect_port, mlflow=mlflow_port), say=typer.echo)
+        keep_up(Ports(prefect=prefect_port, mlflow=mlflow_port), catch_up=catch_up, say=typer.echo)
     except (KeyboardInterrupt, Terminated):
         # The usual end of this command, and a good one.
         typer.echo("stopped", err=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from deployments.automations import ask
+from deployments.prefect_api import ask
 from llm.home import home
 
 OWNER_VARIABLE = "NIGHTSHIFT_OWNER"

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from deployments.automations import WEBHOOK_VARIABLE, apply_automations, webhook_address
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.leftovers import end_lost_runs, end_orphans, owned
+from deployments.missed_nights import settle_missed_nights
 from deployments.processes import ChildProcess, ServerError, tail, terminable
 from llm.files import write_json
 from llm.home import home
@@ -55,8 +56,10 @@ class Ports:
         return f"http://{HOST}:{self.mlflow}"
 
 
-def keep_up(ports: Ports, *, say: Say) -> None:
+def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
     """Start everything, tell the addresses through `say`, and wait until a signal or until one of the processes dies.
+
+    With `catch_up`, one run makes up for the nights that passed while nothing was up.
 
     Raises ServerError when a port is taken, another `up` runs in this home, or a process does not start or dies.
     """
@@ -69,7 +72,9 @@ def keep_up(ports: Ports, *, say: Say) -> None:
         children: list[ChildProcess] = []
         servers_file = home() / SERVERS_FILE
         try:
-            _start_all(children, ports, environment, webhook=webhook)
+            _start_servers(children, ports, environment)
+            settle_missed_nights(environment[API_VARIABLE], catch_up=catch_up, say=say)
+            _start_worker(children, ports, environment, webhook=webhook)
             write_json(servers_file, {"prefect": ports.prefect_url, "mlflow": ports.mlflow_url, "pid": os.getpid()})
             say(f"Prefect  {ports.prefect_url}")
             say(f"MLflow   {ports.mlflow_url}")
@@ -227,9 +232,7 @@ def _free_port() -> int:
         return port
 
 
-def _start_all(
-    children: list[ChildProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
-) -> None:
+def _start_servers(children: list[ChildProcess], ports: Ports, environment: Mapping[str, str]) -> None:
     # Each child is in the list before anything can fail, so that `finally` in the caller stops it.
     with waiting("starting the Prefect server and the MLflow server"):
         children.append(prefect_server(ports, environment))
@@ -237,6 +240,11 @@ def _start_all(
         wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), children[0])
         wait_until(lambda: answers(f"{ports.mlflow_url}/health"), children[1])
     end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
+
+
+def _start_worker(
+    children: list[ChildProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
+) -> None:
     with waiting("starting the worker and applying the deployments"):
         children.append(worker(environment))
         wait_until(lambda: worker_online(ports), children[2])

@@ -12,7 +12,9 @@ from prefect.states import Completed
 
 from flows.configuration import NightlyConfig
 from flows.hooks import close_mlflow_runs, end_inner_runs
+from flows.nights import SKIPPED
 from flows.retrain import retrain
+from flows.this_night import this_night
 from llm.errors import NightshiftError
 from tasks.night_report import write_night
 from tasks.night_story import FamilyNight, Spent
@@ -28,8 +30,14 @@ from tasks.night_story import FamilyNight, Spent
 def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
     """Retrain all families of the configuration; returns their summaries in a state that says what became of each.
 
+    A run whose night is done, or that a later night follows already, ends at once: see `flows.nights`.
+
     Raises NightshiftError at the end that names the families that failed.
     """
+    night = this_night()
+    if night.skip is not None:
+        get_run_logger().info("skipped: %s", night.skip)
+        return Completed(name=SKIPPED, message=f"skipped: {night.skip}", data={"families": []})
     summaries: list[dict[str, Any]] = []
     failures: dict[str, Exception] = {}
     nights: list[FamilyNight] = []

@@ -61,7 +61,7 @@ def test_the_nightly_schedule_leads_to_a_scheduled_run(up: Up) -> None:
     # With SQLAlchemy 2.1 the server starts, the deployment shows its schedule, and no run is ever planned.
     body = {"deployments": {"name": {"any_": ["nightly"]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
     runs = poll(lambda: fetch(f"{up.prefect}/api/flow_runs/filter", body))
-    assert {run["expected_start_time"][11:16] for run in runs} == {"03:30"}
+    assert {run["expected_start_time"][11:16] for run in runs} == {"04:30"}
 
 
 def test_every_family_has_a_deployment_whose_form_is_filled_in(up: Up) -> None:
