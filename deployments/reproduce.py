@@ -78,6 +78,9 @@ def _warn(origin: Origin, recipe: Recipe, found: Sequence[Difference], say: Say)
         say(table(["not as it was", "then", "now"], rows, indent=""))
     if recipe.training.minutes:
         say(f"- training.minutes is {recipe.training.minutes}: how far a machine comes in a time does not repeat")
+    if _clocked(origin):
+        steps = origin.training["facts"]["steps"]
+        say(f"- finish_by ended its training at step {steps} of {recipe.training.steps}: that does not repeat")
 
 
 def _tell_changed(origin: Origin, changed: Sequence[str], say: Say) -> None:
@@ -140,5 +143,12 @@ def _reasons(origin: Origin, recipe: Recipe, found: Sequence[Difference]) -> lis
     reasons = [f"{one.name} was {one.then} and is {one.now}" for one in found]
     if recipe.training.minutes:
         reasons.append("training.minutes ended the training, and not its steps")
+    if _clocked(origin):
+        reasons.append("finish_by ended the training, and not its steps")
     same = "code, packages and processor are those that were recorded"
     return reasons or [f"the registered files were changed since, or this training does not repeat: {same}"]
+
+
+def _clocked(origin: Origin) -> bool:
+    """Whether a time to end at decided on the weights; a training that was over before it repeats like any other."""
+    return bool(origin.training.get("facts", {}).get("clocked"))

@@ -86,6 +86,13 @@ class NightlyConfig(Config):
     """Which families a night retrains, in this order."""
 
     families: list[RetrainConfig] = Field(min_length=1, description="one retraining each")
+    finish_by: str | None = Field(
+        None,
+        title="Finish by",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="local time, as 06:00, in the zone of the schedule: the time up to it is shared out between the "
+        "families, and trainings end early if need be; none: each takes what it takes",
+    )
 
     @field_validator("families")
     @classmethod

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from flows.configuration import NightlyConfig
+from flows.configuration import NightlyConfig, RetrainConfig
 from flows.hooks import close_mlflow_runs, end_inner_runs
 from flows.nights import SKIPPED
 from flows.retrain import retrain
-from flows.this_night import this_night
+from flows.this_night import ThisNight, this_night
+from flows.time_budget import end_of_night, train_until
 from llm.errors import NightshiftError
 from tasks.night_report import write_night
-from tasks.night_story import FamilyNight, Spent
+from tasks.night_story import NO_TIME_LEFT, FamilyNight, Spent
 
 
 @flow(
@@ -41,10 +43,16 @@ def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
     summaries: list[dict[str, Any]] = []
     failures: dict[str, Exception] = {}
     nights: list[FamilyNight] = []
-    for one in config.families:
+    unstarted: list[str] = []
+    for one, until in in_time(config, night):
         started = Spent.now()
+        if until == NO_TIME_LEFT:
+            unstarted.append(one.family)
+            nights.append(FamilyNight(one.family, Spent.now().since(started)))
+            get_run_logger().warning("%s: no time left before %s", one.family, config.finish_by)
+            continue
         try:
-            summaries.append(retrain(one))
+            summaries.append(retrain(one, until))
             nights.append(FamilyNight(one.family, Spent.now().since(started), summary=summaries[-1]))
         except Exception as error:  # whatever it is, the other families still have the night
             if was_stopped(error):
@@ -58,14 +66,34 @@ def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
     if failures:
         done = ", ".join(summary["family"] for summary in summaries) or "none"
         raise _failure(failures, done=done) from next(iter(failures.values()))
-    return Completed(message=decisions(summaries), data={"families": summaries})
+    told = decisions(summaries, unstarted)
+    if not summaries:
+        return Completed(name=SKIPPED, message=f"skipped: {told}", data={"families": []})
+    return Completed(message=told, data={"families": summaries})
 
 
-def decisions(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """`promoted: generation; nothing new: translation, classification`."""
+def in_time(
+    config: NightlyConfig, night: ThisNight
+) -> Iterator[tuple[RetrainConfig, datetime | Literal["no time left"] | None]]:
+    """Each family, when its turn comes, with the time at which its training has to be over; None: when it likes."""
+    end = None
+    if config.finish_by is not None:
+        end = end_of_night(config.finish_by, scheduled=night.scheduled, zone=night.zone)
+    for place, one in enumerate(config.families):
+        if end is None:
+            yield one, None
+        else:
+            to_come = len(config.families) - place
+            yield one, train_until(end, now=datetime.now(UTC), families=to_come) or NO_TIME_LEFT
+
+
+def decisions(summaries: Sequence[Mapping[str, Any]], unstarted: Sequence[str] = ()) -> str:
+    """`promoted: generation; nothing new: translation; no time left: classification`."""
     families: dict[str, list[str]] = {}
     for summary in summaries:
         families.setdefault(summary["decision"], []).append(summary["family"])
+    if unstarted:
+        families[NO_TIME_LEFT] = list(unstarted)
     return "; ".join(f"{decision}: {', '.join(names)}" for decision, names in families.items())
 
 

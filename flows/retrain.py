@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from prefect import flow
@@ -10,6 +11,7 @@ from prefect.states import Completed
 
 from flows.configuration import RetrainConfig
 from flows.hooks import close_mlflow_runs
+from flows.time_budget import limited
 from llm.stages import Stage
 from tasks.data import ingest, tokenize, train_tokenizer
 from tasks.evaluate import evaluate, score_baselines, score_champion
@@ -36,11 +38,15 @@ from tasks.train import find_start, train
     persist_result=True,
     result_serializer="json",
 )
-def retrain(config: RetrainConfig) -> State[dict[str, Any]]:
+def retrain(config: RetrainConfig, until: datetime | None = None) -> State[dict[str, Any]]:
     """Retrain one family and decide, unless there is nothing new; returns the story's summary.
+
+    A training that is not over by `until` cools down towards it and ends then; what it learned is judged as ever.
 
     It is returned as a state, whose message is the decision: Prefect gives the caller what the state holds.
     """
+    if until is not None:
+        config = limited(config)
     recipe = config.recipe
     corpus = ingest(recipe)
     question = ask(recipe, corpus, gate=config.gate)
@@ -49,12 +55,14 @@ def retrain(config: RetrainConfig) -> State[dict[str, Any]]:
     if outcome is not None:
         story = QuietStory(corpus=corpus, outcome=outcome, flow_run_url=flow_run_url())
     else:
-        story = train_and_decide(config, corpus, question)
+        story = train_and_decide(config, corpus, question, until=until)
     write_report(story)
     return Completed(message=story.outcome.told, data=story.summary())
 
 
-def train_and_decide(config: RetrainConfig, corpus: Stage, question: Question) -> Story:
+def train_and_decide(
+    config: RetrainConfig, corpus: Stage, question: Question, *, until: datetime | None = None
+) -> Story:
     """From a corpus to a decision. Stages whose inputs did not change are reused."""
     recipe = config.recipe
     start = find_start(recipe, corpus)
@@ -63,7 +71,7 @@ def train_and_decide(config: RetrainConfig, corpus: Stage, question: Question) -
     baselines = score_baselines(recipe, corpus, tokens)
     identity = training_identity(recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, start=start)
     with training_run(identity) as run:
-        training = train(recipe, corpus, tokens, tokenizer, start, run)
+        training = train(recipe, corpus, tokens, tokenizer, start, run, until)
         evaluation = evaluate(recipe, training, corpus)
         outcome = contest(config, run, corpus=corpus, training=training, evaluation=evaluation, baselines=baselines)
     remember(outcome, question)

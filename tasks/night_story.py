@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from llm.families import load_family
 from tasks.figures import duration, within
@@ -15,6 +15,7 @@ from tasks.markdown import cell
 from tasks.registry.connection import version_link
 
 _HEAD = ("family", "outcome", "deciding figure", "version", "time", "CPU time", "flow run")
+NO_TIME_LEFT: Literal["no time left"] = "no time left"
 _BYTES = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts in
 
 
@@ -44,7 +45,7 @@ def peak_megabytes() -> float:
 
 @dataclass(frozen=True)
 class FamilyNight:
-    """One family's night: the summary that its retraining gave, or the error that ended it."""
+    """One family's night: the summary that its retraining gave, or the error that ended it; neither: it had no time."""
 
     family: str
     spent: Spent
@@ -54,7 +55,9 @@ class FamilyNight:
     @property
     def outcome(self) -> str:
         """The decision; failed, with the reason, where there is none."""
-        return f"failed: {self.error}" if self.summary is None else str(self.summary["decision"])
+        if self.summary is not None:
+            return str(self.summary["decision"])
+        return NO_TIME_LEFT if self.error is None else f"failed: {self.error}"
 
 
 def night_page(nights: Sequence[FamilyNight], *, flow_runs: Mapping[str, str]) -> str:

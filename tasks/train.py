@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -36,7 +38,13 @@ def find_start(recipe: Recipe, corpus: Stage) -> Start | None:
 
 @task(name="train model", tags=["training"], cache_policy=NO_CACHE, persist_result=False)
 def train(
-    recipe: Recipe, corpus: Stage, tokens: Stage, tokenizer: Stage, start: Start | None, run: TrainingRun
+    recipe: Recipe,
+    corpus: Stage,
+    tokens: Stage,
+    tokenizer: Stage,
+    start: Start | None,
+    run: TrainingRun,
+    until: datetime | None = None,
 ) -> Stage:
     """Train, continue an interrupted training, or take the finished one; no retries: a checkpoint is the retry."""
     if not is_built(training_spec(recipe, tokens=tokens, tokenizer=tokenizer, start=start)):
@@ -49,6 +57,7 @@ def train(
             tokens=tokens,
             tokenizer=tokenizer,
             start=start,
+            until=until,
             root=stages_folder(),
             report=report,
         )
@@ -56,7 +65,7 @@ def train(
     log_stage(
         stage,
         f"{facts['parameters']:,} parameters, {facts['steps']:,} steps, "
-        f"validation loss {facts['validation_loss']:.4f} at step {facts['best_step']:,}",
+        f"validation loss {facts['validation_loss']:.4f} at step {facts['best_step']:,}{_ended(recipe, facts)}",
     )
     return stage
 
@@ -75,3 +84,7 @@ def watched(recipe: Recipe, run: TrainingRun) -> Iterator[Report]:
             live.report(step, values)
 
         yield report
+
+
+def _ended(recipe: Recipe, facts: Mapping[str, Any]) -> str:
+    return f"; the clock ended it before step {recipe.training.steps:,}" if facts.get("clocked") else ""

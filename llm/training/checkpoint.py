@@ -61,6 +61,8 @@ class Progress:
     counted: int = 0
     validation_due: bool = False  # the step is done, and its validation is not
     finished: bool = False  # no step follows
+    warm: float = 0.0  # of the seconds, those of the warm-up
+    clocked: bool = False  # a time to end at, and not the configuration, decided on the learning rate of a step
     history: list[dict[str, float]] = field(default_factory=list)
 
 

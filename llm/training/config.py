@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from llm.config import Config
 
@@ -24,6 +25,12 @@ class TrainingConfig(Config):
         ge=0.0,
         description="end after so many minutes of training; 0: the steps decide. What a busy machine trains in a time "
         "is not repeatable to the bit",
+    )
+    # Not for people to set, so no form shows it; unset it is not written either, and keys stay what they were.
+    limited: SkipJsonSchema[bool] = Field(
+        False,
+        exclude_if=lambda limited: not limited,
+        description="the night gave it a time to end at: what came of that is no answer to who has all the time",
     )
     batch_tokens: int = Field(
         ge=1, description="tokens a batch (padding counted, subword_dropout not), for one forward pass"

@@ -33,6 +33,15 @@ def budget_used(config: TrainingConfig, *, step: int, targets: int, seconds: flo
     return max(shares)
 
 
+def clock_used(seconds: float, *, left: float) -> float:
+    """Share of the time behind the warm-up that is used after `seconds` seconds, when `left` seconds are left.
+
+    Validations take of what is left and are no training, so this runs a little ahead of an even pace.
+    """
+    left = max(0.0, left)
+    return seconds / (seconds + left) if left > 0 else 1.0
+
+
 def learning_rate(step: int, used: float, config: TrainingConfig) -> float:
     """Learning rate of step `step`, counted from 0, when a share `used` of the budget is used before it.
 

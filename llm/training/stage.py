@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,9 @@ def training_stage(
     root: Path,
     report: Report,
     start: Start | None = None,
+    until: datetime | None = None,
 ) -> Stage:
-    """Train, or return what was trained before.
+    """Train, at most until then (with `training.limited`), or return what was trained before.
 
     The folder holds `model/` (a Hugging Face folder), `history.jsonl` (the curve), `environment.json` (with what it was
     trained) and `predictions.json`: inputs from the test split with the answers that the model gave here, which it must
@@ -87,7 +89,7 @@ def training_stage(
 
     def build(folder: Path) -> dict[str, Any]:
         stages = _Stages(corpus=corpus, tokens=tokens, tokenizer=tokenizer)
-        return _train(recipe, spec=spec, stages=stages, start=start, folder=folder, report=report)
+        return _train(recipe, spec=spec, stages=stages, start=start, folder=folder, report=report, until=until)
 
     return run_stage(spec, build, root=root)
 
@@ -100,7 +102,14 @@ class _Stages:
 
 
 def _train(
-    recipe: Recipe, *, spec: StageSpec, stages: _Stages, start: Start | None, folder: Path, report: Report
+    recipe: Recipe,
+    *,
+    spec: StageSpec,
+    stages: _Stages,
+    start: Start | None,
+    folder: Path,
+    report: Report,
+    until: datetime | None,
 ) -> dict[str, Any]:
     family = load_family(recipe.family)
     before = spec.input_keys.get("start")
@@ -125,6 +134,7 @@ def _train(
             config=recipe.training,
             folder=folder / _CHECKPOINTS,
             report=report,
+            until=until,
         )
         progress = trainer.run()
     description = {
@@ -148,7 +158,7 @@ def _train(
         "validation_loss": progress.best_loss,
         "products": progress.products,
         "training_seconds": round(progress.seconds, 1),
-    }
+    } | ({"clocked": progress.clocked} if recipe.training.limited else {})
 
 
 def training_environment(recipe: Recipe, *, products: str | None = None) -> dict[str, Any]:

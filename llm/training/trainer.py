@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from llm.training.config import AUGMENTATIONS, TrainingConfig
 from llm.training.interruption import Interruption, interruptions
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
-from llm.training.schedule import budget_used, learning_rate
+from llm.training.schedule import budget_used, clock_used, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,10 @@ _EPOCH_STRIDE = 1_000_003
 
 
 class Trainer:
-    """Trains `model` on `train`; `folder` holds the checkpoints, `report(step, values)` gets the curve."""
+    """Trains `model` on `train`; `folder` holds the checkpoints, `report(step, values)` gets the curve.
+
+    It ends at `until` if nothing ends it before; the learning rate falls towards whichever end is nearer.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Trainer:
         config: TrainingConfig,
         folder: Path,
         report: Report,
+        until: datetime | None = None,
     ) -> None:
         self.family = family
         self.model = model
@@ -63,6 +68,7 @@ class Trainer:
         self.config = config
         self.folder = folder
         self.report = report
+        self.until = until
         self.device = next(model.parameters()).device
         self.trained = Trained(
             model=model,
@@ -155,7 +161,14 @@ class Trainer:
     def _used(self, clock: Clock) -> float:
         progress = self.progress
         seconds = progress.seconds + clock.running()
-        return budget_used(self.config, step=progress.step, targets=progress.targets, seconds=seconds)
+        used = budget_used(self.config, step=progress.step, targets=progress.targets, seconds=seconds)
+        if self.until is None:
+            return used
+        if progress.step <= self.config.warmup:
+            progress.warm = seconds
+        by_clock = clock_used(seconds - progress.warm, left=(self.until - datetime.now(UTC)).total_seconds())
+        progress.clocked |= by_clock > used
+        return max(used, by_clock)
 
     def _exhausted(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +45,21 @@ class KilledError(Exception):
     """Stands for a kill: training stops wherever it is."""
 
 
-def train(folder: Path, config: TrainingConfig, *, kill_at: int | None = None) -> tuple[EncoderDecoderModel, Trainer]:
+def train(
+    folder: Path, config: TrainingConfig, *, kill_at: int | None = None, until: datetime | None = None
+) -> tuple[EncoderDecoderModel, Trainer]:
     """The trained model; `kill_at`: the training stops dead when it tells of that step."""
 
     def kill(step: int, values: Mapping[str, float]) -> None:
         if kill_at is not None and step >= kill_at and "training_loss" in values:
             raise KilledError
 
-    return train_and_tell(folder, config, kill)
+    return train_and_tell(folder, config, kill, until=until)
 
 
-def train_and_tell(folder: Path, config: TrainingConfig, report: Report) -> tuple[EncoderDecoderModel, Trainer]:
+def train_and_tell(
+    folder: Path, config: TrainingConfig, report: Report, *, until: datetime | None = None
+) -> tuple[EncoderDecoderModel, Trainer]:
     torch.manual_seed(config.seed)
     sizes = EncoderDecoderConfig(
         width=32, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=64, max_positions=32, dropout=0.1
@@ -69,6 +74,7 @@ def train_and_tell(folder: Path, config: TrainingConfig, report: Report) -> tupl
         config=config,
         folder=folder,
         report=report,
+        until=until,
     )
     trainer.run()
     return model, trainer

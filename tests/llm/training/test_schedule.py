@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm.training.config import TrainingConfig
-from llm.training.schedule import budget_used, learning_rate
+from llm.training.schedule import budget_used, clock_used, learning_rate
 
 
 def config(**changes: object) -> TrainingConfig:
@@ -48,3 +48,8 @@ def test_the_budget_that_is_furthest_counts() -> None:
 
 def test_the_warm_up_uses_no_budget_of_steps() -> None:
     assert [budget_used(config(), step=step, targets=0, seconds=0.0) for step in (0, 2, 10)] == [0.0, 0.0, 1.0]
+
+
+def test_the_clock_s_share_grows_with_the_time_and_is_all_of_it_at_the_end() -> None:
+    assert [clock_used(seconds, left=100.0 - seconds) for seconds in (0.0, 25.0, 99.0)] == [0.0, 0.25, 0.99]
+    assert [clock_used(0.0, left=left) for left in (0.0, -5.0)] == [1.0, 1.0]

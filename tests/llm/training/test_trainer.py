@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,33 @@ def test_minutes_end_the_training(tmp_path: Path) -> None:
     _, trainer = train(tmp_path, options(steps=1000, warmup=0, minutes=1e-9))
     assert trainer.progress.step == 1
     assert trainer.progress.best_step == 1
+
+
+def in_hours(hours: float) -> datetime:
+    return datetime.now(UTC) + timedelta(hours=hours)
+
+
+def test_a_time_to_end_at_ends_the_training_with_what_it_has_learned_validated_and_written(tmp_path: Path) -> None:
+    _, trainer = train(tmp_path, options(steps=1000, warmup=0), until=in_hours(-1))
+    progress = trainer.progress
+    assert (progress.step, progress.best_step, progress.clocked) == (1, 1, True)
+    assert (tmp_path / "step-00000001").is_dir()
+
+
+def test_the_learning_rate_falls_towards_the_time_to_end_at(tmp_path: Path) -> None:
+    _, trainer = train(tmp_path, options(steps=10**6, warmup=0), until=in_hours(2 / 3600))
+    rates = [point["learning_rate"] for point in trainer.progress.history if "learning_rate" in point]
+    assert trainer.progress.step < 10**6
+    assert rates[-1] < options().learning_rate / 2
+
+
+def test_a_training_that_is_over_long_before_its_time_has_the_weights_of_one_without(tmp_path: Path) -> None:
+    plain, _ = train(tmp_path / "plain", options())
+    with pytest.raises(KilledError):
+        train(tmp_path / "timed", options(), kill_at=13, until=in_hours(24))
+    timed, trainer = train(tmp_path / "timed", options(), until=in_hours(24))
+    assert same_bits(plain, timed)
+    assert not trainer.progress.clocked
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
