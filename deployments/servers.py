@@ -33,6 +33,8 @@ WORK_POOL = "nightshift"
 API_VARIABLE = "PREFECT_API_URL"
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
+# How long the Prefect server keeps a run that has ended.
+KEEP_RUNS_DAYS = 30
 _START_TIMEOUT_S = 120.0
 _POLL_S = 0.25
 Say = Callable[[str], None]
@@ -98,6 +100,9 @@ def server_environment(base: Mapping[str, str], ports: Ports) -> dict[str, str]:
         "PREFECT_SERVER_UI_API_URL": f"{ports.prefect_url}/api",
         # The default lets every web page that the user visits talk to the server.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{ports.prefect_url},http://localhost:{ports.prefect}",
+        # By default runs, logs and artifacts stay for ever; what a night decided is in MLflow. Events go after a week.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(KEEP_RUNS_DAYS * 24 * 3600),
         "MLFLOW_TRACKING_URI": ports.mlflow_url,
         # 0.5 GB of memory instead of 2.4: we use none of the server's background jobs.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
