@@ -77,3 +77,9 @@ def test_what_was_spent_is_counted_with_the_processes_that_were_waited_for() -> 
     assert spent.seconds > 0
     assert spent.cpu_seconds > 0
     assert peak_megabytes() > 10
+
+
+def test_a_family_that_had_no_time_left_is_no_failure() -> None:
+    unstarted = FamilyNight("generation", Spent(0.0, 0.0))
+    assert headline([unstarted]) == "no time left: generation"
+    assert rows(night_page([unstarted], flow_runs={}))["generation"][:3] == ["no time left", "", ""]
