@@ -16,6 +16,7 @@ from llm.families import FAMILIES, load_family
 from llm.recipe import Recipe
 from tasks.gate import GateConfig
 
+_MOST_VALUES = 100_000  # of a YAML file
 # A mapping with one of these keys is one of several kinds: options of another kind must not be mixed into it.
 _KINDS = ("source", "assembly", "kind")
 
@@ -147,14 +148,28 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read ({error})", remedy="name a YAML file in UTF-8") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: is not YAML: {' '.join(str(error).split())}", remedy="correct that line") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: nested deeper than the parser goes", remedy="correct the file") from None
     if values is None:
         return {}
+    _require_few(values, file)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(
             f"{file}: holds no options by name but {type(values).__name__}",
             remedy="write `training:` and below it, indented, `steps: 100`",
         )
     return values
+
+
+def _require_few(values: Any, file: Path) -> None:
+    """Raise ConfigError where aliases of aliases unfold to more values than memory holds, as any message would."""
+    waiting, seen = [values], 0
+    while waiting:
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise ConfigError(f"{file}: holds more than {_MOST_VALUES:,} values", remedy="write no aliases of aliases")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

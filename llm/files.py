@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,8 +30,12 @@ _ABANDONED_FOLDER_S = 24 * 3600.0
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in chunks."""
+    """Hexadecimal SHA-256 of a file, read in chunks.
+
+    Raises OSError when it is missing, or is a pipe or a device.
+    """
     digest = hashlib.sha256()
+    _require_regular(path)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -161,17 +166,28 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def read_json(path: Path, *, largest: int = 1 << 30) -> Any:
+    """Read JSON of at most `largest` bytes.
 
-    Raises StageError that names the file when it is missing or is not JSON.
+    Raises StageError that names the file when it is missing, is larger, or is not JSON.
     """
     try:
+        _require_regular(path)
+        size = path.stat().st_size
+        if size > largest:
+            raise ValueError(f"{size:,} bytes, and at most {largest:,} are read")
         return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        reason = "nested deeper than the parser goes"
     except (OSError, ValueError) as error:
-        raise StageError(
-            f"{path}: cannot be read as JSON ({error})", remedy="delete its folder and run again"
-        ) from None
+        reason = str(error)
+    raise StageError(f"{path}: cannot be read as JSON ({reason})", remedy="delete its folder and run again")
+
+
+def _require_regular(path: Path) -> None:
+    # Opening a pipe waits for a writer for ever, and a device has no end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -15,12 +15,12 @@ from torch import nn
 from llm.config import Config, parse_config
 from llm.engines.base import Engine, Renumbered, load_engine
 from llm.engines.config import EngineName, ServingConfig
-from llm.errors import InputError
+from llm.errors import InputError, ModelFolderError
 from llm.families import load_family
 from llm.families.base import Answer, Family
 from llm.model.folder import load_model, read_description
 from llm.model.products import fast_products, products
-from llm.tokenizer import TextTokenizer
+from llm.tokenizer import TOKENIZER_FILE, TextTokenizer
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Predictor:
         description = read_description(path)
         model = load_model(path).to(pick_device(device))
         tokenizer = TextTokenizer.load(path)
+        _require_rows(model, tokenizer, path)
         chosen = engine or serving_of(description).engine
         return cls(
             family=load_family(description["family"]),
@@ -148,6 +149,15 @@ class Predictor:
 
     def _read(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer.encode_batch(self.family.prepare(texts))
+
+
+def _require_rows(model: nn.Module, tokenizer: TextTokenizer, path: Path) -> None:
+    rows: int = model.vocabulary  # type: ignore[assignment]
+    if tokenizer.size > rows:
+        raise ModelFolderError(
+            f"{path / TOKENIZER_FILE}: {tokenizer.size} entries, but the weights have {rows}",
+            remedy="use the tokenizer that belongs to the weights",
+        )
 
 
 def serving_of(description: Mapping[str, Any]) -> ServingConfig:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -25,6 +26,7 @@ from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha25
 
 MANIFEST = "manifest.json"
 _KEY_LENGTH = 16
+_NAME = re.compile(r"[\w-][\w.-]*")
 _LOCK_TIMEOUT_S = 6 * 3600
 
 
@@ -189,10 +191,10 @@ def open_stage(folder: Path, *, reused: bool = True) -> Stage:
 
     Raises StageError when a file that its manifest names is missing or has another size (contents: `verify_stage`).
     """
-    manifest = read_json(folder / MANIFEST)
+    manifest = _checked(read_json(folder / MANIFEST), str(folder / MANIFEST))
     for name, entry in manifest["files"].items():
         path = folder / name
-        size = path.stat().st_size if path.exists() else None
+        size = path.stat().st_size if path.is_file() else None
         if size != entry["bytes"]:
             raise StageError(
                 f"{path}: {'missing' if size is None else f'{size} bytes'}, but its manifest says {entry['bytes']}",
@@ -220,6 +222,7 @@ def restore_stage(manifest: Mapping[str, Any], write: Callable[[Path], None], *,
 
     Raises StageError when they are not the files that the manifest names.
     """
+    _checked(manifest, "the manifest that was kept")
     final = root / manifest["stage"] / manifest["key"]
     partial = final.with_name(f".partial-{manifest['key']}")
     if partial.exists():  # a crash left it
@@ -238,3 +241,29 @@ def restore_stage(manifest: Mapping[str, Any], write: Callable[[Path], None], *,
     os.replace(partial, final)
     fsync_folder(final.parent)
     return open_stage(final)
+
+
+def _checked(manifest: Any, where: str) -> dict[str, Any]:
+    """The manifest; its names and its files' become paths, which must not lead out of their folder.
+
+    Raises StageError.
+    """
+    try:
+        names = [manifest["stage"], manifest["key"]]
+        files = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        dict(manifest["facts"])
+        wrong = [name for name in names if not _NAME.fullmatch(name)]
+        wrong += [name for name in files if not _is_within(name)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"is no manifest of a stage ({type(error).__name__}: {error})"
+    else:
+        if not wrong:
+            found: dict[str, Any] = manifest
+            return found
+        reason = f"names {wrong[0]!r:.80}, which leads out of its folder"
+    raise StageError(f"{where}: {reason}", remedy="delete its folder and run again: the stage will be rebuilt")
+
+
+def _is_within(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llm.errors import InputError, ModelFolderError
 from llm.files import write_atomically, write_json
+from llm.untrusted import options_of
 from llm.word_encoder import WordEncoder
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
@@ -70,8 +71,9 @@ class TextTokenizer:
         Raises ModelFolderError when the file is missing, damaged, or holds neither our special tokens nor BERT's.
         """
         path = folder / TOKENIZER_FILE
-        if not path.is_file():
-            raise ModelFolderError(f"{path}: no such file", remedy="name the folder of a tokenizer or of a model")
+        _refuse_expressions(options_of(folder, TOKENIZER_FILE), path)
+        if (folder / TOKENIZER_CONFIG_FILE).exists():
+            options_of(folder, TOKENIZER_CONFIG_FILE)  # refuses code
         try:
             tokenizer = cls(tokenizers.Tokenizer.from_file(str(path)))
             # Some damage shows only in use.
@@ -80,8 +82,16 @@ class TextTokenizer:
             raise
         except BaseException as error:  # tokenizers panics on some files, and its PanicException is no Exception.
             raise ModelFolderError(f"{path}: not a usable tokenizer ({error})", remedy=_DAMAGED) from None
+        tokenizer._check_numbers(path)
         tokenizer._check_special_tokens(path)
         return tokenizer
+
+    def _check_numbers(self, path: Path) -> None:
+        numbers = sorted(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        if numbers != list(range(len(numbers))):
+            raise ModelFolderError(
+                f"{path}: its {len(numbers)} entries are numbered up to {numbers[-1]}, with gaps", remedy=_DAMAGED
+            )
 
     def _check_special_tokens(self, path: Path) -> None:
         for index, token in enumerate(self._roles.values()):
@@ -226,6 +236,22 @@ def wordpiece_tokenizer(vocabulary: Path, *, lowercase: bool) -> tokenizers.Toke
         single=f"{first} $A {last}", special_tokens=[(first, ids[first]), (last, ids[last])]
     )
     return tokenizer
+
+
+def _refuse_expressions(parts: dict[str, Any], path: Path) -> None:
+    """Raise ModelFolderError where a tokenizer brings a regular expression: some take years over a line of text."""
+    waiting = [parts.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder")]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("Regex"), str):
+                raise ModelFolderError(
+                    f"{path}: brings a regular expression of its own ({part!s:.80})",
+                    remedy="use a tokenizer that Nightshift has trained, or BERT's",
+                )
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
 
 
 _DAMAGED = "restore the file, or delete its folder and run again"

@@ -15,7 +15,7 @@ from llm.decoding.config import SearchConfig
 from llm.decoding.search import until
 from llm.decoding.steps import check_prompt, check_room, check_source
 from llm.engines.ctranslate2_folder import import_ctranslate2
-from llm.errors import InputError
+from llm.errors import InputError, ModelFolderError
 from llm.files import read_json
 from llm.model.decoder import DecoderModel
 from llm.model.encoder_decoder import EncoderDecoderModel
@@ -48,9 +48,14 @@ class CTranslate2Engine:
 
     def _load(self, *, workers: int) -> Any:
         kind = getattr(self._package, self._assembly.kind)
-        return kind(
-            str(self._files), device="cpu", compute_type=self._compute_type, inter_threads=workers, intra_threads=1
-        )
+        try:
+            return kind(
+                str(self._files), device="cpu", compute_type=self._compute_type, inter_threads=workers, intra_threads=1
+            )
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise ModelFolderError(
+                f"{self._files}: CTranslate2 cannot load it ({error})", remedy="delete it: it will be made anew"
+            ) from None
 
     def write(
         self, inputs: Sequence[Sequence[int]], config: SearchConfig, *, numbers: Sequence[int] | None = None

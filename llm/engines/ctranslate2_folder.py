@@ -64,7 +64,7 @@ def converted(folder: Path, model: nn.Module, *, tokens: Sequence[str], compute_
             raise ModelFolderError(
                 f"{final}: cannot be written ({error})", remedy="copy the model folder to where you may write"
             ) from None
-    if read_json(final / SOURCE_FILE) != source:
+    if read_json(final / SOURCE_FILE, largest=1 << 20) != source:
         raise ModelFolderError(
             f"{final}: made of other weights than {folder / WEIGHTS_FILE}",
             remedy="delete it: it will be made anew",

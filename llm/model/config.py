@@ -30,6 +30,14 @@ class ModelSizes(Config):
             raise ValueError(f"width {self.width} must be a multiple of 2 x heads ({self.heads})")
         return self
 
+    def least_weights(self, vocabulary: int) -> int:
+        """How many weights a model has at least, with a matrix of `vocabulary` rows; the twins' checkpoints hold them.
+
+        Of a block the two matrices of the feed-forward layer, and the attention's queries and output.
+        """
+        blocks: int = sum(getattr(self, name) for name in type(self).model_fields if name.endswith("layers"))
+        return self.width * (vocabulary + 2 * blocks * (self.feed_forward + self.width))
+
 
 class DecoderConfig(ModelSizes):
     """A decoder for generation; twin: Llama (RMSNorm first, rotary positions, SwiGLU, no bias)."""
@@ -51,6 +59,10 @@ class EncoderConfig(ModelSizes):
     writes_text: ClassVar[bool] = False
     assembly: Literal["encoder"] = "encoder"
     layers: int = Field(ge=1, le=128, description="Transformer blocks")
+
+    def least_weights(self, vocabulary: int) -> int:
+        """See ModelSizes: here positions are learned too."""
+        return super().least_weights(vocabulary) + self.width * self.max_positions
 
 
 class EncoderDecoderConfig(ModelSizes):

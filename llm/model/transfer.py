@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from llm.errors import ModelFolderError
@@ -18,6 +16,7 @@ from llm.model.encoder import EncoderClassifier
 from llm.model.folder import read_options
 from llm.model.twins import from_twin, to_twin
 from llm.model.twins.bert import BertTwin
+from llm.model.weights import build_to_fit, read_weights
 
 _POSITIONS = "bert.embeddings.position_embeddings.weight"
 _POOLER = "bert.pooler."
@@ -46,26 +45,30 @@ def load_encoder(
         if kept > positions:
             raise _unusable(folder, f"it has {positions} positions", remedy=f"set model.max_positions to {positions}")
         sizes = BertTwin().sizes(options | {"max_position_embeddings": kept}, dropout=dropout)
-        model = EncoderClassifier(sizes, options["vocab_size"], labels=labels)
     except KeyError as error:
         raise _unusable(folder, f"there is no {error.args[0]!r}", remedy="use a complete config.json") from None
-    weights = _read(folder / WEIGHTS_FILE)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise _unusable(folder, f"describes no BERT ({reason:.200})", remedy="use a complete config.json") from None
+    weights = _read(folder)
+    model = build_to_fit(
+        folder,
+        options,
+        weights,
+        sizes=lambda: sizes,
+        build=lambda: EncoderClassifier(sizes, options["vocab_size"], labels=labels),
+    )
     if _POSITIONS in weights:
         weights[_POSITIONS] = weights[_POSITIONS][:kept]
-    from_twin(model, _drawn(model, pooler=not any(name.startswith(_POOLER) for name in weights)) | weights)
+    drawn = _drawn(model, pooler=not any(name.startswith(_POOLER) for name in weights))
+    from_twin(model, drawn | weights, file=folder / WEIGHTS_FILE)
     return model
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(folder: Path) -> dict[str, Tensor]:
     """The encoder's weights, named as in BertForSequenceClassification; heads of other tasks are left out."""
-    try:
-        stored = safetensors.torch.load_file(str(path))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelFolderError(
-            f"{path}: cannot be read ({error})", remedy="restore the file, or download the model again"
-        ) from None
     weights = {}
-    for name, value in stored.items():
+    for name, value in read_weights(folder).items():
         for old, new in _OLD_NAMES.items():
             name = name.replace(old, new)
         if name.startswith(("embeddings.", "encoder.", "pooler.")):  # BertModel alone has no prefix

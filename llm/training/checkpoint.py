@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -142,6 +143,7 @@ def load_newest(folder: Path, trained: Trained) -> Progress | None:
         try:
             progress, tensors = _read(path)
             _check_best(folder, progress)
+            _require_all(path, tensors, trained)
         except (CheckpointError, StageError) as error:
             log.warning("checkpoint passed over: %s", error.problem)
             continue
@@ -156,7 +158,8 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
-    state = read_json(path / _STATE)
+    state: dict[str, Any] = read_json(path / _STATE)
+    tensors = path / _TENSORS
     try:
         values, written = state["progress"], state["sha256"]
         # Older versions did not note the second.
@@ -166,8 +169,11 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
         whole = False
     if not whole:
         raise CheckpointError(f"{path / _STATE}: is not what was written", remedy=_REMEDY)
-    _check(path / _TENSORS, written)
-    return progress, safetensors.torch.load_file(str(path / _TENSORS))
+    _check(tensors, written)
+    try:
+        return progress, safetensors.torch.load_file(str(tensors))
+    except (OSError, ValueError, RuntimeError, MemoryError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{tensors}: cannot be read ({error})", remedy=_REMEDY) from None
 
 
 def _check_best(folder: Path, progress: Progress) -> None:
@@ -176,9 +182,18 @@ def _check_best(folder: Path, progress: Progress) -> None:
 
 
 def _check(path: Path, written: str) -> None:
-    found = sha256_of(path) if path.exists() else "no file"
+    found = sha256_of(path) if path.is_file() else "no file"
     if found != written and (written or found == "no file"):
         raise CheckpointError(f"{path}: SHA-256 is {found}, but {written} was written", remedy=_REMEDY)
+
+
+def _require_all(path: Path, tensors: dict[str, Tensor], trained: Trained) -> None:
+    """Raise CheckpointError unless a restored model's tensors are there: half of them must never be put back."""
+    for name, value in trained.model.state_dict().items():
+        found = tensors.get(_MODEL + name)
+        if found is None or found.shape != value.shape:
+            what = "not there" if found is None else f"of shape {tuple(found.shape)}, not {tuple(value.shape)}"
+            raise CheckpointError(f"{path / _TENSORS}: {_MODEL + name} is {what}", remedy=_REMEDY)
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:

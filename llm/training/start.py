@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import nn
 
 from llm.errors import ModelFolderError
@@ -21,6 +19,7 @@ from llm.files import sha256_of
 from llm.model.config import WEIGHTS_FILE
 from llm.model.folder import read_description
 from llm.model.twins import from_twin
+from llm.model.weights import read_weights
 from llm.recipe import Recipe
 from llm.stages import Stage
 
@@ -46,12 +45,7 @@ class Start:
 
         Raises ModelFolderError when they cannot be read or do not fit.
         """
-        path = self.folder / WEIGHTS_FILE
-        try:
-            weights = safetensors.torch.load_file(str(path))
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ModelFolderError(f"{path}: cannot be read ({error})", remedy=f"delete {self.folder}") from None
-        from_twin(model, weights)
+        from_twin(model, read_weights(self.folder), file=self.folder / WEIGHTS_FILE)
 
 
 def choose_start(recipe: Recipe, corpus: Stage, champion: Path | None) -> Start | None:

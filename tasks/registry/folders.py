@@ -56,7 +56,7 @@ def verify(folder: Path, version: Version) -> None:
     """Raise ChecksumError unless every registered file of the Hugging Face folder is there and is what it was."""
     for name, expected in version.files.items():
         path = folder / name
-        found = sha256_of(path) if path.exists() else "missing"
+        found = sha256_of(path) if path.is_file() else "missing"
         if found != expected:
             raise ChecksumError(
                 f"{version.uri}: SHA-256 of {name} is {found}, but {expected} was registered",

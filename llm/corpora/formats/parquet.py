@@ -36,12 +36,12 @@ def _rows(stream: BinaryIO, options: FormatOptions, *, origin: str) -> Iterator[
             for row in batch.to_pylist():
                 position += 1
                 yield row_item(row, options, origin=origin, position=position)
-    except (OSError, ValueError) as error:  # pyarrow's errors about content are ValueErrors
+    except (OSError, ValueError, MemoryError) as error:  # pyarrow's errors about content are ValueErrors
         if isinstance(error, UnicodeDecodeError):
             yield Unreadable("not_utf8", f"text that is not UTF-8: {error.reason}", origin, position + 1)
             return
         raise CorpusError(
-            f"{origin}: not readable as parquet ({str(error).strip()})",
+            f"{origin}: not readable as parquet ({str(error).strip() or type(error).__name__})",
             remedy="correct the file, or the format of the corpus",
         ) from None
     if position == 0:

@@ -7,6 +7,7 @@ matrices (queries, keys and values in one) are the twin's matrices stacked along
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ TWINS: dict[str, Twin] = {
     "bert": BertTwin(),
     "pegasus": PegasusTwin(),
 }
+
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def twin_of(model: nn.Module) -> Twin:
@@ -50,27 +54,42 @@ def to_twin(model: nn.Module) -> dict[str, Tensor]:
     return weights | twin.fixed_tensors(model)
 
 
-def from_twin(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Fill `model` with a twin's weights.
+def from_twin(model: nn.Module, weights: Mapping[str, Tensor], *, file: Path | None = None) -> None:
+    """Fill `model` with a twin's weights, which `file` holds.
 
-    Raises ModelFolderError that names the first weight that is missing or has another shape.
+    Raises ModelFolderError that names the first weight that is missing, has another shape, or is no finite number.
     """
+    where = "" if file is None else f"{file}: "
     ours = model.state_dict()
     filled: dict[str, Tensor] = {}
     for name, stacked in twin_of(model).names(model):
         missing = [target for target in stacked if target not in weights]
         if missing:
             raise ModelFolderError(
-                f"the weights lack {missing[0]!r}", remedy="use a complete folder of the same architecture"
+                f"{where}the weights lack {missing[0]!r}", remedy="use a complete folder of the same architecture"
             )
-        value = torch.cat([weights[target] for target in stacked], dim=0)
-        if value.shape != ours[name].shape:
+        parts = [weights[target] for target in stacked]
+        # Before they are put together: what is stored may be of any size.
+        shape = (sum(part.shape[0] if part.dim() else 0 for part in parts), *parts[0].shape[1:])
+        if shape != tuple(ours[name].shape) or any(part.shape[1:] != parts[0].shape[1:] for part in parts):
             raise ModelFolderError(
-                f"{stacked[0]!r} makes a tensor of shape {tuple(value.shape)}, but {tuple(ours[name].shape)} is needed",
+                f"{where}{stacked[0]!r} makes a tensor of shape {shape}, but {tuple(ours[name].shape)} is needed",
                 remedy="config.json and model.safetensors belong to different models: use a matching pair",
             )
-        filled[name] = value.to(ours[name].dtype)
+        for target, part in zip(stacked, parts, strict=True):
+            _require_numbers(part, f"{where}{target!r}")
+        filled[name] = torch.cat([part.to(ours[name].dtype) for part in parts], dim=0)
     model.load_state_dict(filled)
+
+
+def _require_numbers(value: Tensor, name: str) -> None:
+    if value.dtype not in _DTYPES:
+        raise ModelFolderError(
+            f"{name} is {value.dtype}, not {', '.join(map(str, _DTYPES))}",
+            remedy="use weights that are not quantised",
+        )
+    if not torch.isfinite(value).all():
+        raise ModelFolderError(f"{name} holds NaN or infinity", remedy="restore the file, or use another model")
 
 
 def _split(value: Tensor, model: nn.Module, name: str, parts: int) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from llm.errors import ModelFolderError
+from llm.model.config import ModelSizes
 from llm.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 # For the models that write text: where they begin, stop and are filled up.
@@ -40,6 +41,13 @@ class Twin(Protocol):
 
     def options(self, model: Any) -> dict[str, Any]:
         """The twin's config.json."""
+
+    def sizes(self, options: Mapping[str, Any], *, dropout: float) -> ModelSizes:
+        """The sizes in a twin's config.json.
+
+        Raises ModelFolderError that names an option which is not the plain architecture's, KeyError for one that is
+        not there, ValueError for one that is out of bounds.
+        """
 
     def build(self, options: Mapping[str, Any], *, dropout: float) -> nn.Module:
         """A model of ours with the sizes of a twin's config.json."""

@@ -62,11 +62,11 @@ class LlamaTwin:
             "tie_word_embeddings": True,
         }
 
-    def build(self, options: Mapping[str, Any], *, dropout: float) -> nn.Module:
+    def sizes(self, options: Mapping[str, Any], *, dropout: float) -> DecoderConfig:
         """See Twin."""
         required = {"hidden_act": "silu", "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False}
         require(options, required | {"rms_norm_eps": LLAMA.norm_epsilon})
-        config = DecoderConfig(
+        return DecoderConfig(
             width=options["hidden_size"],
             layers=options["num_hidden_layers"],
             heads=options["num_attention_heads"],
@@ -75,4 +75,7 @@ class LlamaTwin:
             max_positions=options["max_position_embeddings"],
             dropout=dropout,
         )
-        return DecoderModel(config, options["vocab_size"])
+
+    def build(self, options: Mapping[str, Any], *, dropout: float) -> nn.Module:
+        """See Twin."""
+        return DecoderModel(self.sizes(options, dropout=dropout), options["vocab_size"])

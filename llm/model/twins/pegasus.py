@@ -76,11 +76,11 @@ class PegasusTwin:
             "tie_word_embeddings": True,
         }
 
-    def build(self, options: Mapping[str, Any], *, dropout: float) -> nn.Module:
+    def sizes(self, options: Mapping[str, Any], *, dropout: float) -> EncoderDecoderConfig:
         """See Twin."""
         required = {"activation_function": "relu", "scale_embedding": True, "tie_word_embeddings": True}
         require(options, required | {"decoder_start_token_id": PAD_ID})
-        config = EncoderDecoderConfig(
+        return EncoderDecoderConfig(
             width=options["d_model"],
             encoder_layers=options["encoder_layers"],
             decoder_layers=options["decoder_layers"],
@@ -89,4 +89,7 @@ class PegasusTwin:
             max_positions=options["max_position_embeddings"],
             dropout=dropout,
         )
-        return EncoderDecoderModel(config, options["vocab_size"])
+
+    def build(self, options: Mapping[str, Any], *, dropout: float) -> nn.Module:
+        """See Twin."""
+        return EncoderDecoderModel(self.sizes(options, dropout=dropout), options["vocab_size"])
