@@ -15,6 +15,7 @@ from llm.errors import ConfigError
 from llm.families import FAMILIES, load_family
 from llm.recipe import Recipe
 from tasks.gate import GateConfig
+from tasks.registry.config import RegistryConfig
 
 _MOST_VALUES = 100_000  # of a YAML file
 # A mapping with one of these keys is one of several kinds: options of another kind must not be mixed into it.
@@ -26,6 +27,9 @@ class RetrainConfig(Recipe):
 
     gate: GateConfig = Field(
         GateConfig(), title="Gate", description="how sure it must be that a challenger is better, or that it is worse"
+    )
+    registry: RegistryConfig = Field(
+        RegistryConfig(), title="Registry", description="how long a night waits for an MLflow that is away"
     )
     when_nothing_new: Literal["end", "continue"] = Field(
         "end",

@@ -22,6 +22,7 @@ from tasks.promotion import judge, register_challenger, settle, write_comparison
 from tasks.provenance import flow_run_url, training_identity
 from tasks.quiet_story import QuietStory
 from tasks.registry.connection import tracking_uri
+from tasks.registry.patience import patience
 from tasks.registry.runs import TrainingRun, training_run
 from tasks.registry.versions import champion
 from tasks.report import write_report
@@ -47,16 +48,17 @@ def retrain(config: RetrainConfig, until: datetime | None = None) -> State[dict[
     """
     if until is not None:
         config = limited(config)
-    recipe = config.recipe
-    corpus = ingest(recipe)
-    question = ask(recipe, corpus, gate=config.gate)
-    outcome = answered(question, corpus) if config.when_nothing_new == "end" else None
-    story: Story | QuietStory
-    if outcome is not None:
-        story = QuietStory(corpus=corpus, outcome=outcome, flow_run_url=flow_run_url())
-    else:
-        story = train_and_decide(config, corpus, question, until=until)
-    write_report(story)
+    with patience(config.registry.patience):
+        recipe = config.recipe
+        corpus = ingest(recipe)
+        question = ask(recipe, corpus, gate=config.gate)
+        outcome = answered(question, corpus) if config.when_nothing_new == "end" else None
+        story: Story | QuietStory
+        if outcome is not None:
+            story = QuietStory(corpus=corpus, outcome=outcome, flow_run_url=flow_run_url())
+        else:
+            story = train_and_decide(config, corpus, question, until=until)
+        write_report(story)
     return Completed(message=story.outcome.told, data=story.summary())
 
 

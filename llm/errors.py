@@ -79,5 +79,9 @@ class RegistryError(NightshiftError):
     """MLflow could not be reached, or holds something other than what was asked for."""
 
 
+class RegistryAwayError(RegistryError):
+    """The registry did not answer for longer than a night waits for it."""
+
+
 class GateError(NightshiftError):
     """A challenger that the gate cannot judge: it does not load, or does not repeat its own predictions."""

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
-from llm.errors import RegistryError
+from llm.errors import RegistryAwayError, RegistryError
 from llm.evaluate import row_columns
 from llm.families import load_family
 from llm.files import read_json
@@ -25,7 +25,8 @@ from tasks.gate import ChampionScore, Decision, GateConfig, decide
 from tasks.model_card import ModelCard
 from tasks.provenance import this_flow_run
 from tasks.registering import register_training
-from tasks.registry.connection import tracking_uri
+from tasks.registry.connection import registry_errors, tracking_uri
+from tasks.registry.patience import patiently
 from tasks.registry.runs import TrainingRun
 from tasks.registry.versions import Version, leave, promote
 from tasks.reload import check_reload
@@ -33,7 +34,8 @@ from tasks.stages import child_was_killed
 
 
 def _mlflow_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    return isinstance(state.data, RegistryError)
+    # One that is away was waited for.
+    return isinstance(state.data, RegistryError) and not isinstance(state.data, RegistryAwayError)
 
 
 @task(
@@ -86,13 +88,17 @@ def judge(
 
     `score` is the champion's on the test split of `corpus`.
     """
-    reload = check_reload(
-        challenger.uri,
-        read_json(training.path / PREDICTIONS_FILE),
-        tracking_uri=tracking_uri(),
-        threads=recipe.training.threads,
-        tolerance=gate.repeat_tolerance,
-    )
+    predictions = read_json(training.path / PREDICTIONS_FILE)
+    with registry_errors("loading the logged model"):
+        reload = patiently(
+            lambda: check_reload(
+                challenger.uri,
+                predictions,
+                tracking_uri=tracking_uri(),
+                threads=recipe.training.threads,
+                tolerance=gate.repeat_tolerance,
+            )
+        )
     family = load_family(recipe.family)
     verdict = None
     if champion is not None and score is not None and score.evaluation is not None:

@@ -22,6 +22,8 @@ from llm.progress import waiting
 
 _SHOWN = 80
 _LONGEST_S = 900.0
+# Not imported: only the fresh process itself may import it.
+_SERVER_AWAY = 75
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class FreshProcess:
             "MLFLOW_TRACKING_URI": tracking_uri,
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "OMP_NUM_THREADS": str(threads),
+            # Who asks for it may be more patient than a process that does nothing else.
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
             # The current folder may hold a file that is called like a library; ours is named here.
             "PYTHONSAFEPATH": "1",
             "PYTHONPATH": str(Path(llm.__file__).parents[1]),
@@ -83,7 +88,8 @@ class FreshProcess:
     def ask(self, model_uri: str, inputs: Sequence[str]) -> Answered:
         """Load the model, which must run the code that was logged with it, and let it answer; once a process.
 
-        Raises KilledError when the process is killed.
+        Raises KilledError when the process is killed, ConnectionError when MLflow did not answer: neither says anything
+        of the model.
         """
         answered = Path(self._folder.name) / "answered.json"
         request = json.dumps({"model": model_uri, "inputs": list(inputs), "answers": str(answered)})
@@ -98,6 +104,8 @@ class FreshProcess:
                 f"{model_uri}: the process that tests whether it loads was ended by signal {-self._process.returncode}",
                 remedy="look whether memory ran out, and run again: what is finished is kept",
             )
+        if self._process.returncode == _SERVER_AWAY:
+            raise ConnectionError(last_line(errors))
         if self._process.returncode != 0:
             return Answered(None, f"the logged model does not load in a fresh process: {last_line(errors)}")
         found = read_json(answered)

@@ -15,8 +15,13 @@ import sys
 from pathlib import Path
 
 import mlflow.pyfunc
+import requests
 import torch  # noqa: F401
 import transformers  # noqa: F401
+from mlflow.exceptions import MlflowException
+
+# The exit code that says nothing of the model (EX_TEMPFAIL of sysexits.h); `tasks.reload` knows it too.
+SERVER_AWAY = 75
 
 
 def main(request: str) -> None:
@@ -32,4 +37,10 @@ def main(request: str) -> None:
 if __name__ == "__main__":
     # Nothing comes when there is no model to try after all.
     if asked := sys.stdin.read():
-        main(asked)
+        try:
+            main(asked)
+        except MlflowException as error:
+            if not isinstance(error.__cause__ or error.__context__, requests.exceptions.RequestException):
+                raise
+            sys.stderr.write(f"{error}\n")
+            sys.exit(SERVER_AWAY)

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryError
 from llm.home import home
+from tasks.registry.patience import patient
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS_VARIABLE = "NIGHTSHIFT_ARTIFACTS"
@@ -53,7 +54,7 @@ def client() -> MlflowClient:
     found = MlflowClient()
     if uri.startswith(_SQLITE):
         _create_database(Path(uri.removeprefix(_SQLITE)), found)
-    return found
+    return patient(found)
 
 
 def _create_database(path: Path, new_client: MlflowClient) -> None:

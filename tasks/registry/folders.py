@@ -12,6 +12,7 @@ from llm.files import sha256_of, temporary_folder
 from llm.home import home
 from tasks.registry.connection import client, registry_errors
 from tasks.registry.logged_model import MODEL_PATH
+from tasks.registry.patience import patiently
 from tasks.registry.versions import Version
 
 
@@ -67,7 +68,7 @@ def verify(folder: Path, version: Version) -> None:
 def _download(version: Version, uri: str, destination: Path) -> Path:
     with registry_errors(f"downloading {version.family} version {version.version}"):
         client()
-        return Path(download_artifacts(artifact_uri=uri, dst_path=str(destination)))
+        return Path(patiently(lambda: download_artifacts(artifact_uri=uri, dst_path=str(destination))))
 
 
 def champion_folder(version: Version) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +23,10 @@ from llm.errors import RegistryError
 from llm.files import temporary_folder
 from llm.home import scratch_folder
 from tasks.registry.connection import no_retries
+from tasks.registry.patience import impatient
 from tasks.registry.runs import TRAINING_KEY
 
+_LAST_ATTEMPT_S = 10
 # What `llm.predictor` imports, directly or not. Given by name: MLflow would load the model for 14 s to guess it.
 REQUIREMENTS = (
     "mlflow",
@@ -95,7 +98,9 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, model: Mode
             save_model(folder, model, description=description)
             client.log_model_artifacts(logged.model_id, str(folder))
     except BaseException:
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        # What is not READY counts for nothing, whether or not it can be said now.
+        with suppress(MlflowException), impatient(timeout_s=_LAST_ATTEMPT_S):
+            client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     return str(logged.model_id)

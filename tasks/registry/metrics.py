@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 from mlflow import MlflowClient
@@ -13,9 +14,13 @@ from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryError
 from tasks.registry.connection import registry_errors
+from tasks.registry.patience import first_line, impatient
+from tasks.registry.spool import Spool
 
 # MLflow refuses more than this in one request.
 _LARGEST_BATCH = 1000
+_ATTEMPT_S = 5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +32,8 @@ class MetricBuffer:
 
     One call to MLflow costs 10 to 30 ms, more than a step of a small model. Used as a context manager, the buffer is
     emptied however the training ends. Points that the run already holds are dropped: a resumed training repeats the
-    steps after its last checkpoint.
+    steps after its last checkpoint. While MLflow is away the training does not wait for it: it is asked again after
+    10 s, then ever less often, each time for 5 s at most. Points lie in the file `spool` until all are delivered.
     """
 
     def __init__(
@@ -35,29 +41,45 @@ class MetricBuffer:
         client: MlflowClient,
         open_run: Callable[[], str],
         *,
+        spool: Path | None = None,
         every_points: int = 200,
         every_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._open_run = open_run
+        self._spool = Spool(spool) if spool else None
         self._every_points = every_points
         self._every_seconds = every_seconds
         self._clock = clock
         self._flushed = clock()
+        self._pause = 0.0  # seconds until the next attempt; 0 while MLflow is there
         self._waiting: list[Metric] = []
+        self._taken: dict[str, int] = {}
         self._known: dict[str, int] | None = None
+        if self._spool:
+            self._take(self._spool.read())
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Take the metrics of one step."""
         now_ms = int(time.time() * 1000)
-        self._waiting.extend(Metric(name, float(value), now_ms, step) for name, value in values.items())
-        due = len(self._waiting) >= self._every_points or self._clock() - self._flushed >= self._every_seconds
-        if due and self._waiting:
+        points = self._take(Metric(name, float(value), now_ms, step) for name, value in values.items())
+        if points and self._spool:
+            self._spool.append(points, fsync=self._pause > 0)
+        waited = self._clock() - self._flushed
+        due = len(self._waiting) >= self._every_points or waited >= self._every_seconds
+        if self._waiting and due and waited >= self._pause:
             self._try_flush()
 
+    def _take(self, points: Iterable[Metric]) -> list[Metric]:
+        """Let points wait, but for those of steps that were reported before."""
+        new = [point for point in points if point.step > self._taken.get(point.key, -1)]
+        self._waiting += new
+        self._taken |= {point.key: point.step for point in new}
+        return new
+
     def flush(self) -> None:
-        """Send what waits.
+        """Send what waits, as patiently as the night is.
 
         Raises RegistryError when MLflow does not take it.
         """
@@ -75,13 +97,24 @@ class MetricBuffer:
             self.flush()
         else:
             self._try_flush()
+        if not self._waiting and self._spool:
+            self._spool.clear()
 
     def _try_flush(self) -> None:
+        count = len(self._waiting)
         try:
-            self._send()
+            with impatient(timeout_s=_ATTEMPT_S):
+                self._send()
         except (MlflowException, RegistryError, OSError) as error:
             self._flushed = self._clock()
-            log.warning("MLflow did not take %d metrics, they wait: %s", len(self._waiting), error)
+            if not self._pause:
+                reason = first_line(error)
+                log.warning("MLflow does not take metrics, they wait while the training goes on: %s", reason)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_S) or _FIRST_PAUSE_S
+            return
+        if self._pause:
+            self._pause = 0.0
+            log.warning("MLflow is back and has taken the %d metrics that waited", count)
 
     def _send(self) -> None:
         if not self._waiting:
@@ -92,6 +125,7 @@ class MetricBuffer:
         self._waiting = [point for point in self._waiting if point.step > self._known.get(point.key, -1)]
         while self._waiting:
             batch = self._waiting[:_LARGEST_BATCH]
+            # Sent again when its reply was lost, it is not doubled: MLflow knows a point by its time and value too.
             self._client.log_batch(run_id, metrics=batch)
             del self._waiting[: len(batch)]
         self._flushed = self._clock()

@@ -31,6 +31,8 @@ from tasks.registry.connection import (
     run_url,
 )
 from tasks.registry.metrics import MetricBuffer
+from tasks.registry.patience import impatient
+from tasks.registry.spool import spool_of
 
 TRAINING_KEY = f"{TAG_PREFIX}training_key"
 FLOW_RUN_ID = f"{TAG_PREFIX}flow_run_id"
@@ -43,6 +45,7 @@ _PROCESS = f"{TAG_PREFIX}process"
 _LARGEST_PARAMS = 100
 _LONGEST_PARAM = 6000
 _CLOCK_SLACK_S = 5.0
+_LAST_ATTEMPT_S = 10
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +184,7 @@ class TrainingRun:
 
     def metrics(self) -> MetricBuffer:
         """A buffer for the curve; it opens the run with its first points."""
-        return MetricBuffer(self._client, self.open)
+        return MetricBuffer(self._client, self.open, spool=spool_of(self._identity.training_key))
 
     def note(self, markdown: str) -> None:
         """Put a text on top of the run's page, above the link to the Prefect flow run."""
@@ -201,7 +204,8 @@ def training_run(identity: TrainingIdentity) -> Iterator[TrainingRun]:
         yield run
     except BaseException:
         try:
-            run.close("FAILED")
+            with impatient(timeout_s=_LAST_ATTEMPT_S):
+                run.close("FAILED")
         except RegistryError as error:
             # What went wrong first is the error to hear about; the next training closes what is left open.
             log.warning("%s", error.problem)

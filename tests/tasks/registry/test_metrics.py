@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from llm.errors import RegistryError
 from tasks.registry.connection import client
 from tasks.registry.metrics import MetricBuffer
 from tasks.registry.runs import experiment_id
@@ -22,14 +25,17 @@ class Clock:
 class Flaky:
     """MLflow's client, whose server is away for the first requests."""
 
-    def __init__(self, real: MlflowClient, *, failures: int) -> None:
+    def __init__(self, real: MlflowClient, *, failures: int, carried_out: bool = False) -> None:
         self.real = real
         self.failures = failures
+        self.carried_out = carried_out  # it is the replies that are lost
         self.batches: list[int] = []
 
     def log_batch(self, run_id: str, metrics: list[Metric]) -> None:
         if self.failures:
             self.failures -= 1
+            if self.carried_out:
+                self.real.log_batch(run_id, metrics=metrics)
             raise ConnectionError("the server is away")
         self.batches.append(len(metrics))
         self.real.log_batch(run_id, metrics=metrics)
@@ -84,12 +90,62 @@ def test_what_waits_is_sent_also_when_training_fails(run_id):
     assert steps(run_id, "loss") == [(1, 2.0), (2, 0.5)]
 
 
-def test_a_server_that_is_away_for_a_while_loses_no_point_and_stops_no_training(run_id):
-    watched = Flaky(client(), failures=2)
-    with MetricBuffer(watched, lambda: run_id, every_points=1, clock=Clock()) as buffer:
-        for step in range(1, 4):
+def test_a_server_that_is_away_for_a_while_loses_no_point_and_stops_no_training(run_id, caplog):
+    watched, clock = Flaky(client(), failures=2), Clock()
+    with MetricBuffer(watched, lambda: run_id, every_points=1, clock=clock) as buffer:
+        for step in range(1, 60):
+            clock.now = float(step)
             buffer.report(step, {"loss": float(step)})
-    assert steps(run_id, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    assert steps(run_id, "loss") == [(step, float(step)) for step in range(1, 60)]
+    # Asked at 1, 11 and 31 s: what waited goes at once.
+    assert watched.batches == [31, *[1] * 28]
+    assert [record.getMessage().split(" metrics")[0] for record in caplog.records] == [
+        "MLflow does not take",
+        "MLflow is back and has taken the 31",
+    ]
+
+
+def test_what_a_killed_training_could_not_deliver_is_delivered_by_the_next_one_at_its_time_and_once(run_id, tmp_path):
+    spool = tmp_path / "spool" / "k1.jsonl"
+    killed = MetricBuffer(Flaky(client(), failures=99), lambda: run_id, spool=spool, every_points=2, clock=Clock())
+    for step in (10, 20, 30):
+        killed.report(step, {"loss": float(step)})
+    with spool.open("a") as file:
+        file.write('["loss", 4')  # it was killed here
+    reported = [json.loads(line)[2] for line in spool.read_text().splitlines() if line.endswith("]")]
+    with MetricBuffer(client(), lambda: run_id, spool=spool) as buffer:
+        for step in (20, 30, 40):  # the last checkpoint was at step 10
+            buffer.report(step, {"loss": -1.0 if step < 40 else 40.0})
+    assert steps(run_id, "loss") == [(10, 10.0), (20, 20.0), (30, 30.0), (40, 40.0)]
+    assert [point.timestamp for point in client().get_metric_history(run_id, "loss")][:3] == reported
+    assert not spool.exists()
+
+
+def test_a_batch_whose_reply_was_lost_is_there_once(run_id):
+    watched, clock = Flaky(client(), failures=1, carried_out=True), Clock()
+    with MetricBuffer(watched, lambda: run_id, every_points=2, clock=clock) as buffer:
+        for step in range(1, 5):
+            buffer.report(step, {"loss": float(step)})
+    assert steps(run_id, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+
+
+def test_a_training_that_ends_before_mlflow_is_back_leaves_its_points_to_the_next_run(run_id, tmp_path):
+    spool = tmp_path / "k1.jsonl"
+    buffer = MetricBuffer(Flaky(client(), failures=1), lambda: run_id, spool=spool)
+    with pytest.raises(RegistryError, match="the server is away"), buffer:
+        buffer.report(1, {"loss": 2.0})
+    with MetricBuffer(client(), lambda: run_id, spool=spool):
+        pass
+    assert steps(run_id, "loss") == [(1, 2.0)]
+
+
+def test_a_spool_that_cannot_be_written_stops_no_training(run_id, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with MetricBuffer(client(), lambda: run_id, spool=tmp_path / "file" / "k1.jsonl") as buffer:
+        for step in (1, 2):
+            buffer.report(step, {"loss": 2.0})
+    assert [step for step, _ in steps(run_id, "loss")] == [1, 2]
+    assert len(caplog.records) == 1
 
 
 def test_steps_that_a_resumed_training_repeats_are_logged_once(run_id):

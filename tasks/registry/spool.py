@@ -1,0 +1,63 @@
+"""Metrics that MLflow has not taken yet, in a file: what is reported survives the process that reported it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mlflow.entities import Metric
+
+from llm.home import home
+
+log = logging.getLogger(__name__)
+
+
+def spool_of(training_key: str) -> Path:
+    """The file of a training."""
+    return home() / "spool" / f"{training_key}.jsonl"
+
+
+class Spool:
+    """Points of one training, in the order in which they were reported; the file goes when they are delivered."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._full = False
+
+    def read(self) -> list[Metric]:
+        """What an earlier process left; a line that it was killed at is passed over."""
+        if not self._path.exists():
+            return []
+        return list(self._points(self._path.read_text(encoding="utf-8", errors="replace")))
+
+    def _points(self, text: str) -> Iterator[Metric]:
+        for line in text.splitlines():
+            try:
+                name, value, when, step = json.loads(line)
+            except ValueError:
+                continue
+            yield Metric(name, float(value), int(when), int(step))
+
+    def append(self, points: Sequence[Metric], *, fsync: bool) -> None:
+        """Add points. A disk that is full stops no training: they are kept in memory then, which is said once."""
+        lines = [json.dumps([point.key, point.value, point.timestamp, point.step]) for point in points]
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                # Begun anew: the last line may be half a one.
+                file.write("\n" + "\n".join(lines) + "\n")
+                file.flush()
+                if fsync:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            if not self._full:
+                self._full = True
+                log.warning("%s cannot be written (%s): metrics wait in memory only", self._path, error.strerror)
+
+    def clear(self) -> None:
+        """Forget everything: it was delivered."""
+        if self._path.exists():
+            self._path.unlink()
