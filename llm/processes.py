@@ -59,4 +59,7 @@ def cores() -> int:
 def last_line(errors: str) -> str:
     """The line of a traceback that says what happened."""
     lines = [line.strip() for line in errors.strip().splitlines() if line.strip()]
+    # Of our own errors it is the line above the remedy, which is for whoever holds the file.
+    while len(lines) > 1 and lines[-1].startswith("remedy: "):
+        lines.pop()
     return lines[-1] if lines else "it ended without a message"

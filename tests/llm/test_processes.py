@@ -77,3 +77,12 @@ def test_a_child_ends_when_the_one_that_started_it_is_killed():
         pid = int(process.stdout.readline())
         process.kill()
     assert has_ended(pid)
+
+
+def test_the_last_line_of_an_error_of_ours_is_its_problem_and_not_its_remedy() -> None:
+    assert (
+        last_line("Traceback\nllm.errors.X: the file is gone\n  remedy: bring it back\n")
+        == "llm.errors.X: the file is gone"
+    )
+    assert last_line("remedy: alone") == "remedy: alone"
+    assert last_line(" \n") == "it ended without a message"
