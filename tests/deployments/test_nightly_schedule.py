@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from deployments.cli import app
 from deployments.recipes import set_zone, zone
 from deployments.servers import PREFECT_FILE
 from llm.errors import ConfigError
@@ -59,3 +61,10 @@ def test_the_zone_is_utc_until_another_is_chosen():
 def test_a_zone_that_does_not_exist_is_refused(name):
     with pytest.raises(ConfigError, match="there is no time zone"):
         set_zone(name)
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_up_refuses_it_before_anything_starts():
+    done = CliRunner().invoke(app, ["up", "--zone", "Europe/Berln"])
+    assert done.exit_code == 2
+    assert "there is no time zone 'Europe/Berln'" in done.stderr
