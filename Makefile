@@ -16,7 +16,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 # would begin with the modules of many tests, and end with one of few long ones on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10
 
-.PHONY: run up test test-slow test-all lint bench chaos pictures help clean
+.PHONY: run up test test-slow test-all lint bench chaos nights pictures help clean
 
 run: $(VENV)/.installed ## install if need be, then train, judge and register all three families
 	@$(BIN)/nightshift run
@@ -48,6 +48,9 @@ pictures: $(VENV)/.installed-dev ## take the README's pictures of the Prefect UI
 
 chaos: $(VENV)/.installed-dev ## 200 SIGKILLs over nights of tiny models, then failing writes, fsyncs, renames and POSTs; CHAOS="--kills 50 --seed 3"
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
+
+nights: $(VENV)/.installed-dev ## thirty nights and more on a moved clock, over both changes of three zones' clocks; as root
+	@$(BIN)/python -m benchmarks.nights
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
