@@ -145,7 +145,7 @@ def simulate(season: str, nights: int, folder: Path) -> dict[str, Any]:
     first = datetime.fromisoformat(FIRST[season])
     port = int(os.environ["PREFECT_API_URL"].removesuffix("/api").rpartition(":")[2])
     house = House(folder / "home", Clock(), port)
-    house.clock.set(first.replace(tzinfo=UTC) - timedelta(days=1))
+    house.clock.set(first.replace(tzinfo=UTC) - timedelta(hours=12))  # before the first night in the east, only
     grown = []
     try:
         house.up()
