@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
+import planted
 import psutil
 import pytest
+import yaml
 from terminal import TIMEOUT_S, Terminal
 
 from llm.recipe import Recipe
@@ -16,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe) -> Terminal:
-    return Terminal(tmp_path_factory.mktemp("terminal") / "home", toy_recipe)
+    made = Terminal(tmp_path_factory.mktemp("terminal") / "home", toy_recipe)
+    made.environment |= planted.ENVIRONMENT
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +111,7 @@ def test_ctrl_c_in_a_training_ends_it_with_130_and_leaves_no_process(terminal: T
         if "step 10 of 100000" in line:
             break
     children = psutil.Process(process.pid).children(recursive=True)
+    assert planted.found_in(" ".join(part for child in children for part in child.cmdline())) == []
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
@@ -110,3 +119,40 @@ def test_ctrl_c_in_a_training_ends_it_with_130_and_leaves_no_process(terminal: T
     assert "Traceback" not in errors
     alive = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert alive == []
+
+
+SQL = {"source": "sql_query", "query": "SELECT body, topic FROM tickets ORDER BY id"}
+REMOTE = {"source": "local_files", "format": "jsonl", "paths": [planted.SIGNED_ADDRESS]}
+
+
+@pytest.mark.parametrize("corpus", [SQL, REMOTE | {"remote": {"trusted_hosts": ["localhost"]}}], ids=["sql", "signed"])
+def test_a_source_that_cannot_be_reached_is_told_without_its_secrets(
+    terminal: Terminal, tmp_path: Path, corpus: dict[str, object]
+) -> None:
+    config = tmp_path / "secret.yaml"
+    config.write_text(yaml.safe_dump({"corpus": corpus | {"columns": {"text": "body", "label": "topic"}}}))
+    code, output, errors = terminal.run("run", "classification", "--preset", "smoke", "--config", str(config))
+    assert code == 2
+    assert "Traceback" not in errors
+    assert planted.found_in(output + errors) == []
+
+
+def test_no_secret_of_the_environment_is_in_anything_that_the_runs_left(
+    terminal: Terminal, trained: tuple[int, str, str]
+) -> None:
+    code, output, errors = trained
+    assert code == 0
+    assert planted.found_in(output + errors) == []
+    left = {path.suffix for path in terminal.home.rglob("*")}
+    assert {".db", ".gz", ".html", ".log", ".safetensors"} <= left
+    assert planted.found_under(terminal.home) == {}
+
+
+def test_the_search_for_secrets_finds_them_where_they_are(tmp_path: Path) -> None:
+    token = planted.TOKENS["sql"]
+    (tmp_path / "a.gz").write_bytes(gzip.compress(token.encode()))
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("CREATE TABLE logs (line TEXT)")
+        connection.execute("INSERT INTO logs VALUES (?)", ("x" * 4030 + token,))
+        connection.commit()
+    assert planted.found_under(tmp_path) == {str(tmp_path / name): ["sql"] for name in ("a.db", "a.gz")}
