@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import metadata
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -72,3 +73,39 @@ def test_what_is_installed_here_is_what_was_pinned() -> None:
             continue
     different = {name: found for name, found in installed.items() if Version(pins()[name]) != Version(found)}
     assert different == {}
+
+
+def needed() -> dict[str, list[tuple[str, Requirement]]]:
+    """Each package that is installed for us, with who asks for it, and how."""
+    waiting = [("nightshift", requirement) for requirement in REQUIREMENTS]
+    found: dict[str, list[tuple[str, Requirement]]] = {}
+    while waiting:
+        asker, requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        try:
+            texts = metadata.requires(name) or []
+        except PackageNotFoundError:
+            continue  # of an extra that this environment has not
+        if (asker, requirement) in found.setdefault(name, []):
+            continue
+        found[name].append((asker, requirement))
+        for below in map(Requirement, texts):
+            marker = below.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)):
+                waiting.append((name, below))
+    return found
+
+
+def test_all_that_is_installed_for_us_is_pinned_down_to_the_last() -> None:
+    # What is not pinned is another package tomorrow, and nobody has looked at it.
+    assert sorted(needed().keys() - pins().keys()) == []
+
+
+def test_no_package_has_another_version_than_its_dependents_ask_for() -> None:
+    wrong = [
+        f"{asker} asks for {requirement}, installed is {version(name)}"
+        for name, askers in needed().items()
+        for asker, requirement in askers
+        if not requirement.specifier.contains(version(name), prereleases=True)
+    ]
+    assert wrong == []
