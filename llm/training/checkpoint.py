@@ -27,6 +27,7 @@ from llm.files import canonical_json, fsync_folder, read_json, sha256_of, write_
 from llm.model.products import Products
 from llm.training.averaging import WeightAverage
 from llm.training.muon import Muon
+from llm.training.stability import Stability
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Progress:
     warm: float = 0.0  # of the seconds, those of the warm-up
     clocked: bool = False  # a time to end at, and not the configuration, decided on the learning rate of a step
     history: list[dict[str, float]] = field(default_factory=list)
+    stability: Stability = field(default_factory=Stability)
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,10 @@ def _hash(values: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
-def load_newest(folder: Path, trained: Trained) -> Progress | None:
+def load_newest(folder: Path, trained: Trained, *, calm: bool = False) -> Progress | None:
     """Fill model, optimizers, averages and the random state from the newest whole checkpoint; None when there is none.
 
-    A damaged checkpoint is passed over with a warning.
+    A damaged checkpoint is passed over with a warning; with `calm`, also one that was written amid trouble.
     """
     for path in _checkpoints(folder):
         try:
@@ -146,6 +148,8 @@ def load_newest(folder: Path, trained: Trained) -> Progress | None:
             _require_all(path, tensors, trained)
         except (CheckpointError, StageError) as error:
             log.warning("checkpoint passed over: %s", error.problem)
+            continue
+        if calm and not progress.stability.calm:
             continue
         _restore(tensors, trained)
         return progress
@@ -164,7 +168,7 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
         values, written = state["progress"], state["sha256"]
         # Older versions did not note the second.
         whole = state.get("progress_sha256", _hash(values)) == _hash(values)
-        progress = Progress(**values)
+        progress = _progress(values)
     except (KeyError, TypeError, AttributeError, ValueError):
         whole = False
     if not whole:
@@ -194,6 +198,10 @@ def _require_all(path: Path, tensors: dict[str, Tensor], trained: Trained) -> No
         if found is None or found.shape != value.shape:
             what = "not there" if found is None else f"of shape {tuple(found.shape)}, not {tuple(value.shape)}"
             raise CheckpointError(f"{path / _TENSORS}: {_MODEL + name} is {what}", remedy=_REMEDY)
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    return Progress(**(values | {"stability": Stability(**values.get("stability", {}))}))
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:

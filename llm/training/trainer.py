@@ -32,6 +32,7 @@ from llm.training.interruption import Interruption, interruptions
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
 from llm.training.schedule import budget_used, clock_used, learning_rate
+from llm.training.stability import Policy, finite
 
 log = logging.getLogger(__name__)
 
@@ -70,17 +71,14 @@ class Trainer:
         self.report = report
         self.until = until
         self.device = next(model.parameters()).device
-        self.trained = Trained(
-            model=model,
-            optimizers=make_optimizers(model, config),
-            average=WeightAverage(model, decay=config.average),
-        )
+        self.policy = Policy()
+        self.trained = self._untrained()
         self.progress = Progress(products="float32")
 
     def run(self) -> Progress:
         """Train to the end and leave the weights that `config.keep` names in the model.
 
-        Raises TrainingError when the loss is not finite or an epoch holds no batch.
+        Raises TrainingError when the loss is not finite or spikes again and again, or an epoch holds no batch.
         """
         with deterministic(self.config.threads), freed_memory_kept():
             stored = load_newest(self.folder, self.trained)
@@ -89,7 +87,9 @@ class Trainer:
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
             with products(self.progress.products, self.device):
-                self._loop()
+                begin = _Beginning(self.model) if stored is None else None
+                while trouble := self._loop():
+                    self._roll_back(trouble, begin)
             if self.config.keep == "best":
                 load_best(self.folder, self.model, self.progress)
             else:
@@ -97,7 +97,8 @@ class Trainer:
             self.model.eval()
         return self.progress
 
-    def _loop(self) -> None:
+    def _loop(self) -> str:
+        """Train to the end; or say why the training must go back."""
         progress, config = self.progress, self.config
         every = max(1, config.steps // _CURVE_POINTS)
         batches = ahead(self._batches(progress.epoch, progress.batch))
@@ -113,17 +114,15 @@ class Trainer:
                 if self._exhausted():
                     log.info("stopped early: no better validation loss in %d validations", progress.stale)
                     break
-                rate = learning_rate(step, used, config)
+                rate = self._rate(step, used)
                 loss, count, norm = self._step(batches, rate)
-                if not math.isfinite(loss) or not math.isfinite(norm):
-                    raise TrainingError(
-                        f"step {step + 1}: loss {loss}, gradient norm {norm}: not finite",
-                        remedy="lower training.learning_rate, or set training.precision to float32",
-                    )
-                self._count(step + 1, loss, count)
+                self._count(step + 1, loss, count, norm)
+                if trouble := progress.stability.trouble(self.policy):
+                    progress.seconds += clock.lap()
+                    return f"step {step + 1}: loss {loss / count:.4g}, learning rate {rate:.3g}: {trouble}"
                 used = self._used(clock)
                 progress.finished = used >= 1.0
-                if progress.step % every == 0 or progress.finished:
+                if (progress.step % every == 0 or progress.finished) and progress.stability.bad == 0:
                     self._record(self._point(clock) | {"learning_rate": rate, "gradient_norm": norm})
                 if progress.step % config.validate_every == 0 or progress.finished:
                     progress.seconds += clock.lap()
@@ -132,10 +131,55 @@ class Trainer:
                 elif interruption.asked:
                     progress.seconds += clock.lap()
                     self._leave(interruption)
+        return ""
 
-    def _count(self, step: int, loss: float, count: int) -> None:
+    def _rate(self, step: int, used: float) -> float:
+        rate = learning_rate(step, used, self.config)
+        rollbacks = self.progress.stability.rollbacks
+        return rate * self.policy.rate_factor**rollbacks if rollbacks else rate
+
+    def _roll_back(self, trouble: str, begin: _Beginning | None) -> None:
+        """Go back to the last good checkpoint, but not in the data: what lies between is passed over."""
+        here, stability = self.progress, self.progress.stability
+        if stability.rollbacks >= self.policy.rollbacks:
+            raise self._failure(trouble)
+        stored = load_newest(self.folder, self.trained, calm=True)
+        if stored is None:
+            if begin is None:
+                raise self._failure(trouble)
+            begin.restore(self.model)
+            self.trained = self._untrained()
+            stored = Progress(products=here.products)
+        stored.epoch, stored.batch, stored.seconds = here.epoch, here.batch, here.seconds
+        stored.stability.skipped, stored.stability.rollbacks = stability.skipped, stability.rollbacks + 1
+        self.progress = stored
+        log.warning(
+            "%s; back to step %d, past the batches since then and with %.3g of the learning rate",
+            *(trouble, stored.step, self.policy.rate_factor**stored.stability.rollbacks),
+        )
+
+    def _failure(self, trouble: str) -> TrainingError:
+        return TrainingError(
+            f"{trouble}, and going back {self.progress.stability.rollbacks} times did not help",
+            remedy="lower training.learning_rate, raise training.warmup, or set training.precision to float32; and "
+            "look at the texts",
+        )
+
+    def _untrained(self) -> Trained:
+        return Trained(
+            model=self.model,
+            optimizers=make_optimizers(self.model, self.config),
+            average=WeightAverage(self.model, decay=self.config.average),
+        )
+
+    def _count(self, step: int, loss: float, count: int, norm: float) -> None:
         progress = self.progress
         progress.step = step
+        if not finite(loss, norm):
+            progress.stability.skip()
+            log.warning("step %d skipped: loss %.4g, gradient norm %.4g: not finite", step, loss / count, norm)
+            return
+        progress.stability.note(loss / count, self.policy)
         progress.targets += count
         progress.loss += loss
         progress.counted += count
@@ -145,7 +189,8 @@ class Trainer:
         """The mean since the last point of the curve."""
         progress = self.progress
         loss, progress.loss, progress.counted = progress.loss / progress.counted, 0.0, 0
-        return {"training_loss": loss, "targets_per_second": clock.speed(progress.targets)}
+        speed = clock.speed(progress.targets)
+        return {"training_loss": loss, "targets_per_second": speed} | progress.stability.points()
 
     def _save(self) -> None:
         save_checkpoint(self.folder, self.trained, progress=self.progress, keep=self.config.keep_checkpoints)
@@ -202,6 +247,8 @@ class Trainer:
         found = list(gradients(self.model.parameters()))
         # The gradients are of the sum; dividing by the targets of all accumulated batches makes their mean exact.
         norm = torch.nn.utils.get_total_norm(found).item() / count
+        if not finite(total, norm):
+            return total, count, norm
         scale = min(1.0, self.config.clip_norm / (norm + 1e-6)) / count
         torch._foreach_mul_(found, scale)
         for optimizer in self.trained.optimizers:
@@ -241,7 +288,8 @@ class Trainer:
             self._leave(interruption)
         self._tell(loss, used)
         self.progress.validation_due = False
-        self._save()
+        if self.progress.stability.calm:  # else the older one is the one to go back to
+            self._save()
         clock.lap()
 
     def _judge_weights(self, interruption: Interruption) -> float | None:
@@ -253,7 +301,7 @@ class Trainer:
 
     def _keep_if_best(self, loss: float) -> None:
         progress = self.progress
-        if progress.best_loss is None or loss < progress.best_loss:
+        if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
             progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
             save_best(self.folder, self.model, progress)
         else:
@@ -261,11 +309,12 @@ class Trainer:
 
     def _tell(self, loss: float, used: float) -> None:
         progress = self.progress
-        self._record({"validation_loss": loss})
+        if math.isfinite(loss):
+            self._record({"validation_loss": loss})
         left = progress.seconds * (1.0 - used) / used if used > 0 else float("nan")
         log.info(
             "step %d of %d: validation loss %.4f (best %.4f at step %d), about %.0f s left",
-            *(progress.step, self.config.steps, loss, progress.best_loss, progress.best_step, left),
+            *(progress.step, self.config.steps, loss, progress.best_loss or math.nan, progress.best_step, left),
         )
 
     def _record(self, values: Mapping[str, float]) -> None:
@@ -274,6 +323,18 @@ class Trainer:
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+
+class _Beginning:
+    """The weights and the random state that a training began with: what is gone back to before a checkpoint."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self._random_state = torch.get_rng_state()
+
+    def restore(self, model: nn.Module) -> None:
+        model.load_state_dict(self._weights)
+        torch.set_rng_state(self._random_state)
 
 
 @dataclass(frozen=True)
