@@ -141,7 +141,7 @@ def test_a_night_whose_patience_is_over_is_not_held_up_by_the_closing_of_its_run
         (requests.exceptions.ReadTimeout("slow"), True),
         (requests.exceptions.RetryError("too many 503 error responses"), True),
         (requests.exceptions.RetryError("too many 500 error responses"), False),
-        (MlflowException("(sqlite3.OperationalError) database is locked", error_code=TEMPORARILY_UNAVAILABLE), True),
+        (MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE), True),
         (
             MlflowException("(sqlite3.OperationalError) database or disk is full", error_code=TEMPORARILY_UNAVAILABLE),
             False,
