@@ -1,4 +1,4 @@
-"""What the Prefect server does by itself: end runs whose process is gone, and tell a webhook how runs ended.
+"""What the Prefect server does by itself: tell a webhook how runs ended.
 
 Spoken to over its REST API: importing prefect takes seconds, and `nightshift up` needs nothing else of it.
 """
@@ -11,13 +11,10 @@ from typing import Any
 from deployments.prefect_api import ask
 from deployments.processes import ServerError
 
-# Three heartbeats: a busy machine may lose one.
-SILENCE_S = 90
 WEBHOOK_VARIABLE = "NIGHTSHIFT_WEBHOOK"
 _GONE = "nightshift: end runs whose process is gone"
 _TELL = "nightshift: tell the webhook how runs ended"
 _BLOCK = "nightshift-webhook"
-_HEARTBEAT = "prefect.flow-run.heartbeat"
 _ENDS = tuple(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled"))
 
 # One line of text, the field that Slack, Mattermost, Rocket.Chat and Google Chat all show.
@@ -40,43 +37,25 @@ def webhook_address() -> str | None:
     return address or None
 
 
-def apply_automations(api: str, *, webhook: str | None, silence_s: int = SILENCE_S) -> None:
-    """Create or update the automations on the server at `api`; without a `webhook` nobody is told, as by default.
+def apply_automations(api: str, *, webhook: str | None) -> None:
+    """Create or update the automation on the server at `api`; without a `webhook` nobody is told, as by default.
 
-    A run is ended after `silence_s` (at least 10) without a heartbeat. Twice is the same as once. The server keeps the
-    webhook's address, which is a secret, encrypted.
+    Twice is the same as once. The server keeps the webhook's address, which is a secret, encrypted. An automation of
+    earlier versions that ended silent runs is removed: it ended living ones too, when the server had been away.
 
     Raises ServerError with the server's reply when it refuses something.
     """
-    wanted = {_GONE: _end_gone_runs(silence_s)}
-    if webhook:
-        wanted[_TELL] = _tell(_webhook_block(api, webhook))
+    wanted = {_TELL: _tell(_webhook_block(api, webhook))} if webhook else {}
     present = {one["name"]: one["id"] for one in ask(api, "POST", "automations/filter", {})}
-    if _TELL in present and _TELL not in wanted:
-        ask(api, "DELETE", f"automations/{present[_TELL]}")
+    for name in (_GONE, _TELL):
+        if name in present and name not in wanted:
+            ask(api, "DELETE", f"automations/{present[name]}")
     for name, automation in wanted.items():
         body = {"name": name, "enabled": True, **automation}
         if name in present:
             ask(api, "PUT", f"automations/{present[name]}", body)
         else:
             ask(api, "POST", "automations/", body)
-
-
-def _end_gone_runs(silence_s: int) -> dict[str, Any]:
-    """A run whose heartbeats stop is crashed: nothing else would ever end it when its worker died too."""
-    trigger = {
-        "type": "event",
-        "posture": "Proactive",
-        "match": {"prefect.resource.id": "prefect.flow-run.*"},
-        "for_each": ["prefect.resource.id"],
-        "after": [_HEARTBEAT],
-        "expect": [_HEARTBEAT, *_ENDS],
-        "threshold": 1,
-        "within": silence_s,
-    }
-    message = f"no sign of life for {silence_s} s: its process is gone, or its machine"
-    action = {"type": "change-flow-run-state", "state": "CRASHED", "name": "Crashed", "message": message}
-    return {"description": "A run that stops giving signs of life is crashed.", "trigger": trigger, "actions": [action]}
 
 
 def _tell(block: str) -> dict[str, Any]:

@@ -68,6 +68,9 @@ def defaults(folder: Path) -> dict[str, str]:
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         # With the default of 180 s a run whose runner died counts as running for nine minutes.
         HEARTBEAT_VARIABLE: "30",
+        # Each wait doubles: a server that is away for 5 minutes is found again, with 17 minutes in all. The default
+        # gives up after one.
+        "PREFECT_CLIENT_MAX_RETRIES": "9",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "TOKENIZERS_PARALLELISM": "false",

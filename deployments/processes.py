@@ -41,13 +41,15 @@ def terminable() -> Iterator[None]:
 
 
 class ChildProcess:
-    """One long-running command; stdout and stderr go to `log`, which is started anew."""
+    """One long-running command; stdout and stderr go to `log`, which is started anew unless it is run `again`."""
 
-    def __init__(self, name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path, again: bool = False
+    ) -> None:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        with log.open("ab" if again else "wb") as output:
             # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
             self._process = subprocess.Popen(
                 command,

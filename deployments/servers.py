@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,11 @@ from filelock import FileLock, Timeout
 
 from deployments.automations import WEBHOOK_VARIABLE, apply_automations, webhook_address
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
+from deployments.keeping import KeptServer
 from deployments.leftovers import end_lost_runs, end_orphans, owned
 from deployments.missed_nights import settle_missed_nights
 from deployments.processes import ChildProcess, ServerError, tail, terminable
+from deployments.silence import SILENCE_S, Silence
 from llm.files import write_json
 from llm.home import home
 from llm.progress import waiting
@@ -59,11 +61,13 @@ class Ports:
 
 
 def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
-    """Start everything, tell the addresses through `say`, and wait until a signal or until one of the processes dies.
+    """Start everything, tell the addresses through `say`, and wait until a signal.
 
-    With `catch_up`, one run makes up for the nights that passed while nothing was up.
+    A server that dies is started again, a few times. With `catch_up`, one run makes up for the nights that passed while
+    nothing was up.
 
-    Raises ServerError when a port is taken, another `up` runs in this home, or a process does not start or dies.
+    Raises ServerError when a port is taken, another `up` runs in this home, a process does not start, the worker
+    dies, or a server dies again and again.
     """
     with _only_one(), terminable():
         end_orphans()
@@ -71,7 +75,7 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
         check_port(ports.mlflow, option="--mlflow-port")
         webhook = webhook_address()
         environment = server_environment(os.environ, ports)
-        children: list[ChildProcess] = []
+        children: list[ChildProcess | KeptServer] = []
         servers_file = home() / SERVERS_FILE
         try:
             _start_servers(children, ports, environment)
@@ -82,7 +86,7 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
             say(f"MLflow   {ports.mlflow_url}")
             say(f"logs     {home() / 'logs'}")
             say("Ctrl-C stops them all.")
-            _watch(children)
+            _watch(children, Silence(environment[API_VARIABLE]), say)
         finally:
             servers_file.unlink(missing_ok=True)
             _stop_all(children)
@@ -124,13 +128,15 @@ def check_port(port: int, *, option: str) -> None:
             ) from None
 
 
-def prefect_server(ports: Ports, environment: Mapping[str, str], *, log: str = "prefect") -> ChildProcess:
+def prefect_server(
+    ports: Ports, environment: Mapping[str, str], *, log: str = "prefect", again: bool = False
+) -> ChildProcess:
     """Start the Prefect server; it answers some seconds later (`wait_until`)."""
     command = [*_python("prefect"), "server", "start", "--host", HOST, "--port", str(ports.prefect)]
-    return ChildProcess("the Prefect server", command, environment=environment, log=_log(log))
+    return ChildProcess("the Prefect server", command, environment=environment, log=_log(log), again=again)
 
 
-def mlflow_server(ports: Ports, environment: Mapping[str, str]) -> ChildProcess:
+def mlflow_server(ports: Ports, environment: Mapping[str, str], *, again: bool = False) -> ChildProcess:
     """Start the MLflow server on the database and the artifact folder that runs without servers use too."""
     # Imported here: the module imports mlflow, which takes seconds.
     from tasks.registry.connection import TRACKING_VARIABLE, artifacts_uri, is_served, tracking_uri
@@ -143,7 +149,8 @@ def mlflow_server(ports: Ports, environment: Mapping[str, str]) -> ChildProcess:
     command = [*_python("mlflow"), "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"]
     # Artifacts keep plain file addresses, so that they can be read with or without the server.
     store = ["--backend-store-uri", tracking_uri(), "--default-artifact-root", artifacts_uri(), "--no-serve-artifacts"]
-    return ChildProcess("the MLflow server", [*command, *store], environment=environment, log=_log("mlflow"))
+    command += store
+    return ChildProcess("the MLflow server", command, environment=environment, log=_log("mlflow"), again=again)
 
 
 def worker(environment: Mapping[str, str]) -> ChildProcess:
@@ -205,7 +212,7 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
     if API_VARIABLE in os.environ:
         yield lambda: None
         return
-    ports = Ports(prefect=_free_port(), mlflow=0)
+    ports = Ports(prefect=free_port(), mlflow=0)
     # Nobody looks at its pages, and no worker would run what it plans.
     off = dict.fromkeys(("UI", "SERVICES_SCHEDULER", "SERVICES_LATE_RUNS"), "false")
     settings = {f"PREFECT_SERVER_{name}_ENABLED": value for name, value in off.items()}
@@ -230,42 +237,47 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
         _stop_all([server])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port on loopback that nobody uses now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _start_servers(children: list[ChildProcess], ports: Ports, environment: Mapping[str, str]) -> None:
+def _start_servers(children: list[ChildProcess | KeptServer], ports: Ports, environment: Mapping[str, str]) -> None:
     # Each child is in the list before anything can fail, so that `finally` in the caller stops it.
     with waiting("starting the Prefect server and the MLflow server"):
-        children.append(prefect_server(ports, environment))
-        children.append(mlflow_server(ports, environment))
-        wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), children[0])
-        wait_until(lambda: answers(f"{ports.mlflow_url}/health"), children[1])
+        children.append(prefect := KeptServer(lambda again: prefect_server(ports, environment, again=again)))
+        children.append(mlflow := KeptServer(lambda again: mlflow_server(ports, environment, again=again)))
+        wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), prefect.child)
+        wait_until(lambda: answers(f"{ports.mlflow_url}/health"), mlflow.child)
     end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
 
 
 def _start_worker(
-    children: list[ChildProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
+    children: list[ChildProcess | KeptServer], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
 ) -> None:
     with waiting("starting the worker and applying the deployments"):
-        children.append(worker(environment))
-        wait_until(lambda: worker_online(ports), children[2])
+        children.append(working := worker(environment))
+        wait_until(lambda: worker_online(ports), working)
         apply_deployments(environment)
         apply_automations(environment[API_VARIABLE], webhook=webhook)
 
 
-def _watch(children: list[ChildProcess]) -> None:
+def _watch(children: Sequence[ChildProcess | KeptServer], silence: Silence, say: Say) -> None:
+    # The worker is not kept: its runs die with it, and the next `up` ends them.
     pause = threading.Event()
     while True:
         for child in children:
-            child.check()
+            if told := child.check():
+                say(told)
+        for run in silence.look():
+            say(f"flow run {run} has given no sign of life for {SILENCE_S:.0f} s and was marked as crashed")
         pause.wait(_POLL_S)
 
 
-def _stop_all(children: list[ChildProcess]) -> None:
+def _stop_all(children: Sequence[ChildProcess | KeptServer]) -> None:
     # The worker first, while the server can still be told how its runs ended. A second Ctrl-C must not leave orphans.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,4 +1,4 @@
-"""What a real Prefect server does by itself: ends runs without a sign of life, and tells a webhook how runs ended."""
+"""What a real Prefect server tells a webhook, and which of its runs `nightshift up` ends."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rest import fetch, poll
 from deployments.automations import apply_automations, webhook_address
 from deployments.leftovers import end_lost_runs, tag
 from deployments.processes import ServerError
+from deployments.silence import Silence
 
 pytestmark = pytest.mark.slow
 
@@ -103,15 +104,54 @@ def automations(api: str) -> list[str]:
     return sorted(one["name"] for one in fetch(f"{api}/automations/filter", {}))
 
 
-def test_a_run_whose_heartbeats_stop_is_crashed_and_one_that_ended_is_left(api: str) -> None:
-    apply_automations(api, webhook=None, silence_s=10)
-    lost, done = running(api, "lost", deployed=False), running(api, "done", deployed=False)
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def look(silence: Silence, clock: Clock, *seconds: int) -> list[str]:
+    """The runs that were ended while the clock went on."""
+    ended = []
+    for clock.now in seconds:
+        ended += silence.look()
+    return ended
+
+
+def test_a_run_whose_heartbeats_stop_is_crashed_and_those_that_ended_or_never_gave_one_are_left(api: str) -> None:
+    lost, done, mute = (running(api, name, deployed=False) for name in ("lost", "done", "mute"))
     for run in (lost, done):
         beat(api, run)
     move(api, done, {"type": "COMPLETED"})
-    poll(lambda: state(api, lost)["type"] == "CRASHED")
-    assert state(api, lost)["message"] == "no sign of life for 10 s: its process is gone, or its machine"
-    assert state(api, done)["type"] == "COMPLETED"
+    clock = Clock()
+    silence = Silence(api, clock=clock)
+    poll(lambda: silence._beats())
+    assert look(silence, clock, *range(0, 60, 10)) == []
+    before = silence._beats()
+    beat(api, lost)
+    poll(lambda: silence._beats() != before)
+    assert look(silence, clock, *range(60, 150, 10)) == []
+    assert look(silence, clock, *range(150, 180, 10)) == [lost]
+    assert state(api, lost)["message"] == "no sign of life for 90 s: its process is gone, or its machine"
+    assert [state(api, run)["type"] for run in (done, mute)] == ["COMPLETED", "RUNNING"]
+
+
+def test_a_server_that_was_away_ends_no_run_for_the_heartbeats_that_it_did_not_get(api: str) -> None:
+    run, clock = running(api, "living", deployed=False), Clock()
+    beat(api, run)
+    silence = Silence(api, clock=clock)
+    poll(lambda: silence._beats())
+    assert look(silence, clock, 0, 10, 20) == []
+    here, silence._api = silence._api, "http://127.0.0.1:9/api"  # nobody is there
+    assert look(silence, clock, *range(30, 330, 10)) == []
+    silence._api = here
+    assert look(silence, clock, *range(330, 420, 10)) == []
+    # Had it died meanwhile, it would be ended as late as this.
+    assert look(silence, clock, 420) == [run]
 
 
 def test_runs_of_a_process_that_is_gone_are_crashed_with_those_inside_and_others_are_left(api: str) -> None:
@@ -135,10 +175,9 @@ def test_applied_again_they_are_brought_up_to_date_and_not_doubled(api: str, web
     address, _ = webhook
     for _ in range(2):
         apply_automations(api, webhook=address)
-    both = ["nightshift: end runs whose process is gone", "nightshift: tell the webhook how runs ended"]
-    assert automations(api) == both
+    assert automations(api) == ["nightshift: tell the webhook how runs ended"]
     apply_automations(api, webhook=None)
-    assert automations(api) == both[:1]
+    assert automations(api) == []
 
 
 def test_a_webhook_is_told_in_one_line_how_a_deployed_run_ended_and_its_address_is_not_shown(

@@ -26,6 +26,7 @@ from prefect_pages import (
 from rest import TIMEOUT_S, fetch, poll
 from running_up import Up, environment, survivors
 
+from deployments.environment import answers
 from llm.families import FAMILIES
 from llm.files import read_json, sha256_of
 
@@ -133,11 +134,6 @@ def test_in_browser_a_cancelled_run_is_gone_in_seconds_and_leaves_a_checkpoint(u
             picture(page, "cancelled")
 
 
-def test_runs_whose_process_is_gone_are_ended_by_the_server(up: Up) -> None:
-    (automation,) = fetch(f"{up.prefect}/api/automations/filter", {})
-    assert (automation["enabled"], automation["trigger"]["within"]) == (True, 90)
-
-
 def test_commands_in_another_terminal_use_the_servers(up: Up) -> None:
     script = (
         "import os; from deployments import environment; environment.prepare();"
@@ -190,13 +186,28 @@ def assert_ended_by(number: signal.Signals, running: Up) -> None:
     assert not (running.home / "servers.json").exists()
 
 
-def test_when_a_server_dies_the_rest_is_stopped_and_it_is_named(home: Path) -> None:
+def test_a_server_that_dies_is_started_again_and_given_up_when_it_dies_again_and_again(home: Path) -> None:
     running = Up.start(home)
     running.wait_until_ready()
     children = psutil.Process(running.process.pid).children(recursive=True)
-    next(child for child in children if "mlflow" in child.cmdline() and child.ppid() == running.process.pid).kill()
-    _, errors = running.process.communicate(timeout=TIMEOUT_S)
+    dead: set[int] = set()
+    for restarts in range(4):
+        server = poll(lambda: next((one for one in mlflow_servers(running) if one.pid not in dead), None))
+        children += server.children(recursive=True)
+        dead.add(server.pid)
+        server.kill()
+        if restarts == 0:
+            poll(lambda: len(mlflow_servers(running)) == 1 and answers(f"{running.mlflow}/health"))
+    told, errors = running.process.communicate(timeout=TIMEOUT_S)
     assert running.process.returncode == 2
+    assert [line for line in told.splitlines() if "stopped" in line] == [
+        f"the MLflow server stopped with exit code -9: started again in {seconds} s" for seconds in (1, 2, 4)
+    ]
     assert "error: the MLflow server stopped with exit code -9" in errors
     assert str(home / "logs" / "mlflow.log") in errors
     assert survivors(children) == []
+
+
+def mlflow_servers(running: Up) -> list[psutil.Process]:
+    found = psutil.Process(running.process.pid).children()
+    return [one for one in survivors(found) if "mlflow" in one.cmdline()]

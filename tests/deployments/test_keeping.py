@@ -1,0 +1,80 @@
+"""A server that dies is started again after a pause, and given up at its fourth death within ten minutes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.keeping import KeptServer
+from deployments.processes import ChildProcess, ServerError
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def server(tmp_path: Path, clock: Clock) -> Iterator[KeptServer]:
+    def start(again: bool) -> ChildProcess:
+        script = f"import time; print('again' if {again} else 'first', flush=True); time.sleep(600)"
+        command = [sys.executable, "-c", script]
+        return ChildProcess("the server", command, environment=os.environ, log=tmp_path / "server.log", again=again)
+
+    kept = KeptServer(start, clock=clock)
+    yield kept
+    kept.stop()
+
+
+def die(server: KeptServer) -> None:
+    os.killpg(server.child.pid, signal.SIGKILL)
+    server.child._process.wait()
+
+
+def test_it_is_started_again_after_a_pause_that_doubles(server: KeptServer, clock: Clock) -> None:
+    assert server.check() is None
+    for pause in (1, 2, 4):
+        before = server.child.pid
+        die(server)
+        assert server.check() == f"the server stopped with exit code -9: started again in {pause} s"
+        clock.now += pause / 2
+        assert (server.check(), server.child.pid) == (None, before)
+        clock.now += pause / 2
+        assert server.check() is None
+        assert server.child.pid != before
+        assert server.check() is None
+
+
+def test_the_fourth_death_within_ten_minutes_is_the_error(server: KeptServer, clock: Clock, tmp_path: Path) -> None:
+    for _ in range(3):
+        die(server)
+        server.check()
+        clock.now += 10
+        server.check()
+    die(server)
+    with pytest.raises(ServerError, match="the server stopped with exit code -9") as caught:
+        server.check()
+    assert str(tmp_path / "server.log") in caught.value.remedy
+
+
+def test_deaths_of_long_ago_are_forgotten(server: KeptServer, clock: Clock) -> None:
+    for _ in range(5):
+        die(server)
+        assert server.check() == "the server stopped with exit code -9: started again in 1 s"
+        clock.now += 601
+        server.check()
