@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from deployments.automations import ask
+from deployments.prefect_api import ask
 from deployments.processes import ServerError
 
 # Three heartbeats: a busy machine may lose one.
