@@ -1,0 +1,209 @@
+"""What Prefect and MLflow cost: a night of which every stage is there already, and a training inside the flow.
+
+Both run against the servers of a `nightshift up` in a home of its own. Beside the night stand the same stages as plain
+function calls of `llm`, a whole process too; beside the training the same training by `llm` alone, with the servers
+halted, so that the flow also pays for what they take of the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.race import machine
+
+_ROOT = Path(__file__).parents[1]
+_START_S = 300.0
+_FAMILY = "translation"
+_CONTINUE = "when_nothing_new=continue"
+
+
+@contextmanager
+def servers(environment: Mapping[str, str], home: Path) -> Iterator[psutil.Process]:
+    """`nightshift up` with its children, once it has written where it is."""
+    from llm.serving.server import open_port
+
+    ports = []
+    for _ in range(2):
+        with open_port(0) as probe:
+            ports.append(str(probe.getsockname()[1]))
+    command = ["up", "--prefect-port", ports[0], "--mlflow-port", ports[1]]
+    with (home / "up.log").open("wb") as log:
+        process = subprocess.Popen(_nightshift(command), env=dict(environment), stdout=log, stderr=log, cwd=home)
+    try:
+        deadline = time.monotonic() + _START_S
+        while not (home / "servers.json").exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"nightshift up did not start:\n{(home / 'up.log').read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield psutil.Process(process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+@contextmanager
+def halted(root: psutil.Process) -> Iterator[None]:
+    """Inside, the process and all that it started stand still."""
+    family = [root, *root.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str], log: Path) -> float:
+    """Seconds of a whole process; raises RuntimeError with the end of what it said when it fails."""
+    begun = time.perf_counter()
+    with log.open("wb") as output:
+        code = subprocess.call(command, env=dict(environment), stdout=output, stderr=output, cwd=log.parent)
+    seconds = time.perf_counter() - begun
+    if code:
+        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{log.read_text()[-2000:]}")
+    return seconds
+
+
+def cached_night(environment: Mapping[str, str], home: Path, *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of nights of all families that find every stage built, by kind, in turns."""
+    run = _nightshift(["run", "--preset", "smoke"])
+    first = timed([*run, "--set", _CONTINUE], environment, home / "first.log")
+    found: dict[str, list[float]] = {"first": [first], "all stages reused": [], "nothing new": [], "plain calls": []}
+    for _ in range(rounds):
+        found["all stages reused"].append(timed([*run, "--set", _CONTINUE], environment, home / "night.log"))
+        found["nothing new"].append(timed(run, environment, home / "quiet.log"))
+        found["plain calls"].append(timed(_self("--plain", str(home)), environment, home / "plain.log"))
+    return found
+
+
+def training(
+    environment: Mapping[str, str], home: Path, up: psutil.Process, *, rounds: int, steps: int
+) -> dict[str, list[float]]:
+    """Seconds of the same training, as its stage took them, inside the flow and alone, in turns."""
+    found: dict[str, list[float]] = {"in the flow": [], "alone": []}
+    for number in range(rounds):
+        options = [f"training.steps={steps}", f"training.seed={1000 + number}", "evaluation.must_beat=[]"]
+        settings = [part for option in options for part in ("--set", option)]
+        before = set(_trainings(home / "stages"))
+        timed(_nightshift(["run", _FAMILY, *settings]), environment, home / "training.log")
+        [new] = set(_trainings(home / "stages")) - before
+        found["in the flow"].append(_seconds(new))
+        with tempfile.TemporaryDirectory() as scratch, halted(up):
+            timed(_self("--alone", scratch, str(home), *options), environment, home / "alone.log")
+            [new] = _trainings(Path(scratch))
+            found["alone"].append(_seconds(new))
+    return found
+
+
+def plain(home: Path) -> None:
+    """All stages of a smoke night by function calls; they are there, so each is only looked at."""
+    from flows.configuration import load_config
+    from llm.chain import corpus_of, evaluation_of, tokenizer_of, tokens_of
+    from llm.families import FAMILIES
+    from llm.training.stage import training_stage
+
+    root, downloads = home / "stages", home / "downloads"
+    for family in FAMILIES:
+        recipe = load_config(family, preset="smoke").recipe
+        corpus = corpus_of(recipe, root=root, downloads=downloads)
+        tokenizer = tokenizer_of(recipe, corpus, None, root=root, downloads=downloads)
+        tokens = tokens_of(recipe, corpus, tokenizer, root=root)
+        trained = training_stage(recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=root, report=_unheard)
+        if not trained.reused:
+            raise RuntimeError(f"{family} was trained anew: the night is not cached")
+        evaluation_of(recipe, trained, corpus, root=root)
+
+
+def alone(scratch: Path, home: Path, options: Sequence[str]) -> None:
+    """The training of `training` without Prefect and MLflow, into `scratch`."""
+    import yaml
+
+    from flows.configuration import load_config
+    from llm.chain import corpus_of, tokenizer_of, tokens_of
+    from llm.training.stage import training_stage
+
+    overrides = {name: yaml.safe_load(value) for name, value in (option.split("=") for option in options)}
+    recipe = load_config(_FAMILY, preset="quick", overrides=overrides).recipe
+    root, downloads = home / "stages", home / "downloads"
+    corpus = corpus_of(recipe, root=root, downloads=downloads)
+    tokenizer = tokenizer_of(recipe, corpus, None, root=root, downloads=downloads)
+    tokens = tokens_of(recipe, corpus, tokenizer, root=root)
+    training_stage(recipe, corpus=corpus, tokens=tokens, tokenizer=tokenizer, root=scratch, report=_unheard)
+
+
+def _unheard(step: int, values: Mapping[str, float]) -> None:
+    """Nobody takes these figures."""
+
+
+def _trainings(stages: Path) -> list[Path]:
+    return sorted((stages / "training").glob("[!.]*/manifest.json"))
+
+
+def _seconds(manifest: Path) -> float:
+    return float(json.loads(manifest.read_text())["seconds"])
+
+
+def _nightshift(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-P", "-m", "deployments.cli", *arguments]
+
+
+def _self(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "benchmarks.overhead", *arguments]
+
+
+def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Medians, and all that went into them, in seconds."""
+    return {
+        name: {"median": round(statistics.median(values), 2), "all": [round(value, 2) for value in values]}
+        for name, values in found.items()
+        if values
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one JSON line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="nights of each kind, and trainings of each kind")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the trainings; 0: nights only")
+    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.plain:
+        plain(options.plain)
+        return
+    if options.alone:
+        scratch, home, *settings = options.alone
+        alone(Path(scratch), Path(home), settings)
+        return
+    with tempfile.TemporaryDirectory(prefix="nightshift-overhead-") as folder:
+        home = Path(folder)
+        environment = os.environ | {"NIGHTSHIFT_HOME": folder, "PYTHONPATH": str(_ROOT)}
+        with servers(environment, home) as up:
+            nights = cached_night(environment, home, rounds=options.rounds)
+            trainings = training(
+                environment, home, up, rounds=options.rounds if options.steps else 0, steps=options.steps
+            )
+    ratios = [flow / bare for flow, bare in zip(trainings["in the flow"], trainings["alone"], strict=True)]
+    facts = {"nights": summary(nights), "trainings": summary(trainings)}
+    if ratios:
+        facts["flow_over_alone"] = {"median": round(statistics.median(ratios), 4), "all": [round(r, 4) for r in ratios]}
+    print(json.dumps({"benchmark": "overhead", **facts, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()
