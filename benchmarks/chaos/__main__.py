@@ -64,6 +64,8 @@ def run_faults(folder: Path, *arguments: str) -> int:
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)  # noqa: S607
     environment = os.environ | {
         "LD_PRELOAD": str(library),
+        # The benchmarks are no installed package.
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         # Before numpy is imported: its threads would not live on in a fork.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -26,6 +26,8 @@ from typing import Any
 
 SOCKET_VARIABLE = "CHAOS_SOCKET"
 PYTHON_VARIABLE = "CHAOS_PYTHON"
+_ROOT = Path(__file__).parents[2]
+_READY = b"ready\n"
 _SHIM = Path(__file__).with_name("shim.py")
 # All that any process of a night imports, Prefect and ours included.
 _MODULES = (
@@ -83,11 +85,14 @@ class Forks:
         }
         self.python = executable(folder)
         command = [sys.executable, "-P", "-m", "benchmarks.chaos.forks", str(self.socket), str(self.python)]
-        self._process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, start_new_session=True)
+        # The benchmarks are no installed package.
+        environment = self.environment | {"PYTHONPATH": str(_ROOT)}
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True)
 
     def __enter__(self) -> Forks:
         assert self._process.stdout is not None
-        self._process.stdout.readline()
+        if self._process.stdout.readline() != _READY:
+            raise RuntimeError(f"the process that forks did not start: exit code {self._process.wait()}")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -95,6 +100,8 @@ class Forks:
             os.kill(process["pid"], signal.SIGKILL)
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def processes(self) -> list[dict[str, Any]]:
         """`pid`, `arguments` and `home` of every process that runs now, oldest first."""
@@ -274,7 +281,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     import_all()
     server = _Server(*sys.argv[1:])
-    print("ready", flush=True)
+    print(_READY.decode().strip(), flush=True)
     server.serve()
 
 
