@@ -16,7 +16,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 # would begin with the modules of many tests, and end with one of few long ones on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10
 
-.PHONY: run up test test-slow test-all lint bench chaos nights pictures help clean
+.PHONY: run up test test-slow test-all lint bench chaos chaos-short nights pictures help clean
 
 run: $(VENV)/.installed ## install if need be, then train, judge and register all three families
 	@$(BIN)/nightshift run
@@ -28,11 +28,11 @@ test: lint ## lint, types, and every test that takes seconds
 	@$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes: servers, downloads, the whole pipeline
-	@$(PYTEST) -m slow
+	@$(PYTEST) -m "slow and not chaos"
 
 # In one go: two workers collect 4,800 tests and import all that they need once, and the short ones fill the end.
 test-all: lint ## both: what continuous integration runs
-	@$(PYTEST)
+	@$(PYTEST) -m "not chaos"
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff check
@@ -49,11 +49,14 @@ pictures: $(VENV)/.installed-dev ## take the README's pictures of the Prefect UI
 chaos: $(VENV)/.installed-dev ## 200 SIGKILLs over nights of tiny models, then failing writes, fsyncs, renames and POSTs; CHAOS="--kills 50 --seed 3"
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
+chaos-short: $(VENV)/.installed-dev ## the tests of it: a flow killed twice, three failing calls
+	@$(PYTEST) -m chaos
+
 nights: $(VENV)/.installed-dev ## thirty nights and more on a moved clock, over both changes of three zones' clocks; as root
 	@$(BIN)/python -m benchmarks.nights
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 clean: ## remove the virtual environment and tool caches; trained models stay
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

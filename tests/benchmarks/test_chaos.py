@@ -13,7 +13,7 @@ from benchmarks.chaos.forks import Forks
 from benchmarks.chaos.kills import Campaign, Phase, Reference
 from benchmarks.chaos.registry import weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 TASKS = ("ingest corpus", "train tokenizer", "train model", "evaluate model", "register challenger", "judge challenger")
 
