@@ -50,7 +50,7 @@ pictures: $(VENV)/.installed-dev ## take the README's pictures of the Prefect UI
 chaos: $(VENV)/.installed-dev ## 200 SIGKILLs over nights of tiny models, then failing writes, fsyncs, renames and POSTs; CHAOS="--kills 50 --seed 3"
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
-chaos-short: $(VENV)/.installed-dev ## the tests of it: a flow killed twice, three failing calls
+chaos-short: $(VENV)/.installed-dev ## its tests, and those of outages and missed nights, for which CI has no time
 	@$(PYTEST) -m chaos
 
 nights: $(VENV)/.installed-dev ## thirty nights and more on a moved clock, over both changes of three zones' clocks; as root

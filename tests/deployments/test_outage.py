@@ -16,7 +16,7 @@ from tasks.registry.connection import client
 from tasks.registry.patience import patience
 from tasks.registry.runs import TrainingIdentity, training_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 
 def test_a_server_that_dies_during_a_training_gets_every_point_once_when_it_is_back(

@@ -186,6 +186,7 @@ def assert_ended_by(number: signal.Signals, running: Up) -> None:
     assert not (running.home / "servers.json").exists()
 
 
+@pytest.mark.chaos
 def test_a_server_that_dies_is_started_again_and_given_up_when_it_dies_again_and_again(home: Path) -> None:
     running = Up.start(home)
     running.wait_until_ready()

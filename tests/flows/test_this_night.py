@@ -18,7 +18,7 @@ from deployments.missed_nights import settle_missed_nights
 from flows.configuration import NightlyConfig, RetrainConfig
 from flows.nightly import nightly
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server", "nightshift_home")]
+pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.usefixtures("prefect_server", "nightshift_home")]
 
 ZONE = "Australia/Lord_Howe"
 
