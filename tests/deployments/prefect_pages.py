@@ -81,11 +81,16 @@ class Form:
         page.keyboard.insert_text(columns)
 
     def start(self) -> str:
-        """Ask for the run, and go to its page; returns its id."""
-        self._page.get_by_role("button", name="Submit").click()
-        self._page.get_by_role("button", name="View run").click()
-        self._page.wait_for_url("**/flow-run/*")
-        return self._page.url.partition("/flow-run/")[2].partition("?")[0]
+        """Ask for the run, and go to its page by the deployment's list of runs; returns its id."""
+        # The message that offers "View run" is gone after four seconds, which a busy browser can miss.
+        with self._page.expect_response(re.compile("/create_flow_run$")) as created:
+            self._page.get_by_role("button", name="Submit").click()
+        response = created.value
+        assert response.ok, response.text()
+        run = response.json()
+        self._page.get_by_role("main").get_by_role("link", name=run["name"], exact=True).first.click()
+        self._page.wait_for_url(f"**/flow-run/{run['id']}*")
+        return str(run["id"])
 
 
 def wait_for_state(page: Page, state: str) -> None:
