@@ -164,6 +164,9 @@ def up(
     catch_up: Annotated[
         bool, typer.Option(help="Run once at the start when nights were missed, or leave it to the next night.")
     ] = True,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="This machine's address for others; they must sign in.")
+    ] = "127.0.0.1",
 ) -> None:
     """Start the Prefect server, the MLflow server and a worker on this machine, until Ctrl-C."""
     from deployments import environment
@@ -174,7 +177,8 @@ def up(
     set_zone(zone)
     environment.prepare(find_servers=False)
     try:
-        keep_up(Ports(prefect=prefect_port, mlflow=mlflow_port), catch_up=catch_up, say=typer.echo)
+        ports = Ports(prefect=prefect_port, mlflow=mlflow_port, host=host)
+        keep_up(ports, catch_up=catch_up, say=typer.echo)
     except (KeyboardInterrupt, Terminated):
         # The usual end of this command, and a good one.
         typer.echo("stopped", err=True)

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from deployments.access import folder_in, read_access
 from llm.errors import StageError
 from llm.home import HOME_VARIABLE, home
 
@@ -78,9 +79,10 @@ def defaults(folder: Path) -> dict[str, str]:
 
 
 def running_servers(folder: Path) -> dict[str, str]:
-    """The variables that point at the servers of `nightshift up`; none where no servers run.
+    """The variables that point at the servers of `nightshift up`, and let us in; none where no servers run.
 
-    A server that does not answer is left out: its file may be left over from a machine that lost power.
+    A server that does not answer is left out: its file may be left over from a machine that lost power. No password is
+    given for a server of the user's own choice.
     """
     try:
         servers: dict[str, Any] = json.loads((folder / SERVERS_FILE).read_text(encoding="utf-8"))
@@ -91,6 +93,13 @@ def running_servers(folder: Path) -> dict[str, str]:
         found["PREFECT_API_URL"] = f"{servers['prefect']}/api"
     if answers(f"{servers.get('mlflow')}/health"):
         found["MLFLOW_TRACKING_URI"] = servers["mlflow"]
+    if not found or not servers.get("access"):
+        return found
+    access = read_access(folder_in(folder))
+    secrets = {"PREFECT_API_URL": access.for_prefect(), "MLFLOW_TRACKING_URI": access.for_mlflow()}
+    ours = [name for name, address in found.items() if os.environ.get(name, address) == address]
+    for name in ours:
+        found |= secrets[name]
     return found
 
 

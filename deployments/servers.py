@@ -2,89 +2,77 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deployments.automations import WEBHOOK_VARIABLE, apply_automations, webhook_address
+from deployments.access import LOOPBACK, PREFECT_AUTH, USER, check_host, make_access, without_secrets
+from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, server_environment
+from deployments.automations import apply_automations, webhook_address
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.keeping import KeptServer
 from deployments.leftovers import end_lost_runs, end_orphans, owned
 from deployments.missed_nights import settle_missed_nights
+from deployments.prefect_api import ask
 from deployments.processes import ChildProcess, ServerError, tail, terminable
 from deployments.silence import SILENCE_S, Silence
 from llm.files import write_json
 from llm.home import home
 from llm.progress import waiting
 
-HOST = "127.0.0.1"
 WORK_POOL = "nightshift"
-API_VARIABLE = "PREFECT_API_URL"
+_SIGN_IN = "MLFLOW_AUTH_CONFIG_PATH"
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
-# How long the Prefect server keeps a run that has ended.
-KEEP_RUNS_DAYS = 30
 _START_TIMEOUT_S = 120.0
 _POLL_S = 0.25
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Ports:
-    """TCP ports on loopback."""
-
-    prefect: int
-    mlflow: int
-
-    @property
-    def prefect_url(self) -> str:
-        """Address of the Prefect UI."""
-        return f"http://{HOST}:{self.prefect}"
-
-    @property
-    def mlflow_url(self) -> str:
-        """Address of the MLflow UI."""
-        return f"http://{HOST}:{self.mlflow}"
 
 
 def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
     """Start everything, tell the addresses through `say`, and wait until a signal.
 
     A server that dies is started again, a few times. With `catch_up`, one run makes up for the nights that passed while
-    nothing was up.
+    nothing was up. On any address but 127.0.0.1 both servers ask for a password.
 
-    Raises ServerError when a port is taken, another `up` runs in this home, a process does not start, the worker
-    dies, or a server dies again and again.
+    Raises ServerError when the address or a port cannot be used, another `up` runs in this home, a process does not
+    start, the worker dies, or a server dies again and again.
     """
     with _only_one(), terminable():
         end_orphans()
-        check_port(ports.prefect, option="--prefect-port")
-        check_port(ports.mlflow, option="--mlflow-port")
+        check_host(ports.host)
+        check_port(ports.prefect, option="--prefect-port", host=ports.host)
+        check_port(ports.mlflow, option="--mlflow-port", host=ports.host)
         webhook = webhook_address()
-        environment = server_environment(os.environ, ports)
+        access = make_access(home()) if ports.host != LOOPBACK else None
+        environment = server_environment(os.environ, ports, access)
+        # Flow runs have the worker's environment: what only servers need stays out of it.
+        own = environment
+        if access is not None:
+            own = without_secrets(environment, access)
+            os.environ[PREFECT_AUTH] = environment[PREFECT_AUTH]  # what this process itself asks is let in, too
         children: list[ChildProcess | KeptServer] = []
         servers_file = home() / SERVERS_FILE
         try:
             _start_servers(children, ports, environment)
             settle_missed_nights(environment[API_VARIABLE], catch_up=catch_up, say=say)
-            _start_worker(children, ports, environment, webhook=webhook)
-            write_json(servers_file, {"prefect": ports.prefect_url, "mlflow": ports.mlflow_url, "pid": os.getpid()})
+            _start_worker(children, ports, own, webhook=webhook)
+            addresses = {"prefect": ports.prefect_url, "mlflow": ports.mlflow_url}
+            write_json(servers_file, {**addresses, "pid": os.getpid(), "access": access is not None})
             say(f"Prefect  {ports.prefect_url}")
             say(f"MLflow   {ports.mlflow_url}")
             say(f"logs     {home() / 'logs'}")
+            if access is not None:
+                say(f"sign in  as {USER} with the passwords in {access.folder}; Prefect takes {USER}:PASSWORD")
             say("Ctrl-C stops them all.")
             _watch(children, Silence(environment[API_VARIABLE]), say)
         finally:
@@ -94,45 +82,11 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
             end_orphans(of_this_process=True)
 
 
-def server_environment(base: Mapping[str, str], ports: Ports) -> dict[str, str]:
-    """The environment of the three processes, and of the flow runs that the worker starts."""
-    return {
-        **{name: value for name, value in base.items() if name != WEBHOOK_VARIABLE},  # a secret that no run needs
-        **owned(),
-        API_VARIABLE: f"{ports.prefect_url}/api",
-        # Without it the page in the browser asks port 4200, whatever the server's own port is.
-        "PREFECT_SERVER_UI_API_URL": f"{ports.prefect_url}/api",
-        # The default lets every web page that the user visits talk to the server.
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{ports.prefect_url},http://localhost:{ports.prefect}",
-        # By default runs, logs and artifacts stay for ever; what a night decided is in MLflow. Events go after a week.
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(KEEP_RUNS_DAYS * 24 * 3600),
-        "MLFLOW_TRACKING_URI": ports.mlflow_url,
-        # 0.5 GB of memory instead of 2.4: we use none of the server's background jobs.
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def check_port(port: int, *, option: str) -> None:
-    """Raise ServerError when something listens on the port already."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port in TIME_WAIT after a restart is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ServerError(
-                f"port {port} on {HOST} cannot be used ({error.strerror})",
-                remedy=f"stop what uses it, or choose another with {option}",
-            ) from None
-
-
 def prefect_server(
     ports: Ports, environment: Mapping[str, str], *, log: str = "prefect", again: bool = False
 ) -> ChildProcess:
     """Start the Prefect server; it answers some seconds later (`wait_until`)."""
-    command = [*_python("prefect"), "server", "start", "--host", HOST, "--port", str(ports.prefect)]
+    command = [*_python("prefect"), "server", "start", "--host", ports.host, "--port", str(ports.prefect)]
     return ChildProcess("the Prefect server", command, environment=environment, log=_log(log), again=again)
 
 
@@ -146,7 +100,9 @@ def mlflow_server(ports: Ports, environment: Mapping[str, str], *, again: bool =
             f"{TRACKING_VARIABLE} names a server already: {tracking_uri()}",
             remedy=f"unset {TRACKING_VARIABLE}, or set it to the database that the new server should use",
         )
-    command = [*_python("mlflow"), "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"]
+    command = [*_python("mlflow"), "server", "--host", ports.host, "--port", str(ports.mlflow), "--workers", "1"]
+    if _SIGN_IN in environment:
+        command += ["--app-name", "basic-auth"]
     # Artifacts keep plain file addresses, so that they can be read with or without the server.
     store = ["--backend-store-uri", tracking_uri(), "--default-artifact-root", artifacts_uri(), "--no-serve-artifacts"]
     command += store
@@ -176,13 +132,11 @@ def apply_deployments(environment: Mapping[str, str]) -> None:
 
 def worker_online(ports: Ports) -> bool:
     """True when a worker of the pool has reported itself to the server."""
-    url = f"{ports.prefect_url}/api/work_pools/{WORK_POOL}/workers/filter"
-    request = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=2) as reply:  # noqa: S310  (the address is ours, on loopback)
-            return any(found["status"] == "ONLINE" for found in json.load(reply))
-    except OSError:
-        return False
+        workers = ask(f"{ports.prefect_url}/api", "POST", f"work_pools/{WORK_POOL}/workers/filter", {})
+    except ServerError:
+        return False  # the worker makes the pool
+    return any(found["status"] == "ONLINE" for found in workers)
 
 
 def wait_until(ready: Callable[[], bool], child: ChildProcess, *, timeout: float = _START_TIMEOUT_S) -> None:
@@ -235,14 +189,6 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
             handler.flush()
         del os.environ[API_VARIABLE]
         _stop_all([server])
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _start_servers(children: list[ChildProcess | KeptServer], ports: Ports, environment: Mapping[str, str]) -> None:

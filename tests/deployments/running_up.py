@@ -23,14 +23,14 @@ class Up:
     mlflow: str
 
     @classmethod
-    def start(cls, home: Path) -> Up:
+    def start(cls, home: Path, *options: str, host: str = "127.0.0.1") -> Up:
         ports = free_port(), free_port()
         command = [sys.executable, "-m", "deployments.cli", "up"]
-        command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
+        command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), *options]
         process = subprocess.Popen(
             command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        return cls(process, home, *(f"http://127.0.0.1:{port}" for port in ports))
+        return cls(process, home, *(f"http://{host}:{port}" for port in ports))
 
     def wait_until_ready(self) -> list[str]:
         """The lines that it prints when all is up."""

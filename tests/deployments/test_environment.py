@@ -87,6 +87,19 @@ def test_running_servers_are_used(clean_environment: Path, server: str) -> None:
     assert os.environ["MLFLOW_TRACKING_URI"] == server
 
 
+def test_passwords_are_for_the_servers_that_were_made_for_them(clean_environment: Path, server: str) -> None:
+    write_servers(clean_environment, prefect=server, mlflow=server, access="yes")
+    (clean_environment / "access").mkdir()
+    (clean_environment / "access" / "passwords.json").write_text('{"prefect": "p", "mlflow": "m", "mlflow_key": "k"}')
+    os.environ["MLFLOW_TRACKING_URI"] = "https://mlflow.example.org"
+    environment.prepare()
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "nightshift:p"
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+    del os.environ["MLFLOW_TRACKING_URI"]
+    environment.prepare()
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "m"
+
+
 def test_servers_that_do_not_answer_are_not_used(clean_environment: Path) -> None:
     # Port 9 (discard) on loopback: nothing listens there.
     write_servers(clean_environment, prefect="http://127.0.0.1:9", mlflow="http://127.0.0.1:9")
