@@ -55,6 +55,10 @@ class StorageError(NightshiftError):
     """A disk that does not take what is written: full, over quota, read-only or failing."""
 
 
+class MemoryShortageError(NightshiftError):
+    """Memory that this machine, its GPU or a limit does not give."""
+
+
 class CheckpointError(NightshiftError):
     """A checkpoint that does not belong to this training or is damaged."""
 

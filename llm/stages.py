@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from llm.config import Config
 from llm.errors import StageError
 from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha256_of, storing, write_json
+from llm.memory import allocating
 
 MANIFEST = "manifest.json"
 _KEY_LENGTH = 16
@@ -100,7 +101,7 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
     gets the final name.
 
     Raises StageError when the folder cannot be locked, or an existing one is damaged, StorageError when the disk is
-    full or fails.
+    full or fails, MemoryShortageError when memory runs out.
     """
     parent = root / spec.name
     final = parent / spec.key
@@ -110,7 +111,7 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
         parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(parent / f".{spec.key}.lock")
     try:
-        with storing(final), lock.acquire(timeout=_LOCK_TIMEOUT_S):
+        with allocating(spec.name), storing(final), lock.acquire(timeout=_LOCK_TIMEOUT_S):
             if (final / MANIFEST).exists():
                 return _reused(spec, final)
             _build(spec, build, final=final)
