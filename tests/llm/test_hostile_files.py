@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hostile_files
+import hostile_archives  # noqa: F401  (each adds its cases)
+import hostile_configs  # noqa: F401
+import hostile_stages  # noqa: F401
+import hostile_weights  # noqa: F401
 import pytest
 import torch
-from hostile_files import CASES, HARMLESS, Case, Made
+from hostile_cases import CASES, HARMLESS, Case, Made, fill
 
 from llm.families import load_family
 from llm.model.config import EncoderConfig
@@ -21,7 +24,7 @@ from llm.model.folder import save_model
 from llm.tokenizer import TextTokenizer
 from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 
-_CHILD = Path(hostile_files.__file__).with_name("hostile_child.py")
+_CHILD = Path(__file__).with_name("hostile_child.py")
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -70,7 +73,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     cases = CASES | {name: Case("predictor", make, "opened", "") for name, make in HARMLESS.items()}
     for name, case in cases.items():
         (root / name / "work").mkdir(parents=True)
-        hostile_files.fill(case, Made(root / name / "given", root / f"canary-{name}"), good)
+        fill(case, Made(root / name / "given", root / f"canary-{name}"), good)
     (root / "cases.json").write_text(json.dumps({name: case.opener for name, case in cases.items()}))
     before = tree(root)
     environment = os.environ | {"PYTHONPATH": str(_REPOSITORY), "OMP_NUM_THREADS": "1", "NIGHTSHIFT_HOME": str(root)}
