@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect import Task, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 from llm.chain import corpus_of, tokenizer_of, tokens_of
-from llm.errors import DownloadError
 from llm.files import write_atomically
 from llm.home import downloads_folder, reports_folder, stages_folder
 from llm.ingest.shards import QUARANTINE
@@ -22,20 +20,14 @@ from llm.splits import SPLITS
 from llm.stages import Stage
 from llm.training.start import Start
 from tasks.corpus_story import corpus_page, corpus_summary
+from tasks.retries import AFTER_DOWNLOAD
 from tasks.stages import log_stage
-
-
-def _download_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    # A wrong checksum or an empty corpus is the same the second time.
-    return isinstance(state.data, DownloadError)
 
 
 @task(
     name="ingest corpus",
     tags=["data"],
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_download_failed,
+    **AFTER_DOWNLOAD,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -69,9 +61,7 @@ def _write(path: Path, text: str) -> None:
 @task(
     name="train tokenizer",
     tags=["data"],
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_download_failed,
+    **AFTER_DOWNLOAD,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

@@ -17,7 +17,8 @@ from tasks.figures import figures
 from tasks.gate import ChampionScore
 from tasks.registry.folders import champion_folder
 from tasks.registry.versions import Version
-from tasks.stages import child_was_killed, log_stage
+from tasks.retries import AFTER_KILL
+from tasks.stages import log_stage
 
 
 @task(name="score baselines", tags=["evaluation"], cache_policy=NO_CACHE, persist_result=False)
@@ -32,9 +33,7 @@ def score_baselines(recipe: Recipe, corpus: Stage, tokens: Stage) -> Stage:
 @task(
     name="evaluate model",
     tags=["evaluation"],
-    retries=1,
-    retry_delay_seconds=10,
-    retry_condition_fn=child_was_killed,
+    **AFTER_KILL,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -48,9 +47,7 @@ def evaluate(recipe: Recipe, training: Stage, corpus: Stage) -> Stage:
 @task(
     name="score champion",
     tags=["evaluation", "mlflow"],
-    retries=1,
-    retry_delay_seconds=10,
-    retry_condition_fn=child_was_killed,
+    **AFTER_KILL,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

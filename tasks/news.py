@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-from prefect import Task, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
 import llm
 import tasks
 from llm.corpora.base import short_hash
 from llm.environment import code_of
-from llm.errors import DownloadError, RegistryError
 from llm.files import canonical_json
 from llm.model.pretrained import PretrainedEncoder
 from llm.recipe import Recipe
@@ -24,6 +21,7 @@ from llm.stages import Stage
 from tasks.gate import ChampionScore, GateConfig
 from tasks.outcome import Outcome, nothing_new
 from tasks.registry.versions import Version, champion, find_answer, remember_answer
+from tasks.retries import AFTER_SERVERS
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,10 @@ class Question:
     champion: Version | None
 
 
-def _unreachable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    return isinstance(state.data, DownloadError | RegistryError)
-
-
 _asking_the_registry = partial(
     task,
     tags=["mlflow"],
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_unreachable,
+    **AFTER_SERVERS,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from prefect import Task, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
-from llm.errors import RegistryAwayError, RegistryError
 from llm.evaluate import row_columns
 from llm.families import load_family
 from llm.files import read_json
@@ -30,20 +26,13 @@ from tasks.registry.patience import patiently
 from tasks.registry.runs import TrainingRun
 from tasks.registry.versions import Version, leave, promote
 from tasks.reload import check_reload
-from tasks.stages import child_was_killed
-
-
-def _mlflow_failed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    # One that is away was waited for.
-    return isinstance(state.data, RegistryError) and not isinstance(state.data, RegistryAwayError)
+from tasks.retries import AFTER_KILL, AFTER_MLFLOW
 
 
 @task(
     name="register challenger",
     tags=["mlflow"],
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_mlflow_failed,
+    **AFTER_MLFLOW,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -67,9 +56,7 @@ def register_challenger(
 @task(
     name="judge challenger",
     tags=["gate"],
-    retries=1,
-    retry_delay_seconds=10,
-    retry_condition_fn=child_was_killed,
+    **AFTER_KILL,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

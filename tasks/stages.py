@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import Task
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
-from llm.errors import KilledError
 from llm.home import stages_folder
 from llm.stages import MANIFEST, Stage, StageSpec
-
-
-def child_was_killed(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether it is worth another try: memory may be there again, and the stage starts anew."""
-    return isinstance(state.data, KilledError)
 
 
 def log_stage(stage: Stage, outcome: str) -> None:
