@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,14 @@ class Up:
     mlflow: str
 
     @classmethod
-    def start(cls, home: Path, *options: str, host: str = "127.0.0.1") -> Up:
+    def start(
+        cls, home: Path, *options: str, host: str = "127.0.0.1", variables: Mapping[str, str] | None = None
+    ) -> Up:
         ports = free_port(), free_port()
         command = [sys.executable, "-m", "deployments.cli", "up"]
         command += ["--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), *options]
-        process = subprocess.Popen(
-            command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        surroundings = environment(home) | dict(variables or {})
+        process = subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return cls(process, home, *(f"http://{host}:{port}" for port in ports))
 
     def wait_until_ready(self) -> list[str]:

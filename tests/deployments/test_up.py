@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import planted
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
@@ -40,7 +41,7 @@ in_browser = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One `up` for the tests that only look, and at last for the one that ends it."""
-    running = Up.start(tmp_path_factory.mktemp("up"))
+    running = Up.start(tmp_path_factory.mktemp("up"), variables=planted.ENVIRONMENT)
     try:
         running.lines = running.wait_until_ready()  # type: ignore[attr-defined]
         yield running
@@ -156,6 +157,14 @@ def test_a_second_up_in_the_same_home_is_refused(up: Up) -> None:
     _, errors = second.process.communicate(timeout=TIMEOUT_S)
     assert second.process.returncode == 2
     assert "another `nightshift up` is running" in errors
+
+
+def test_no_secret_of_the_environment_is_on_a_page_or_in_what_was_written(up: Up) -> None:
+    # After the runs of the browser, where there is one.
+    assert planted.found_in_pages(up.prefect, up.mlflow) == {}
+    assert planted.found_under(up.home) == {}
+    children = psutil.Process(up.process.pid).children(recursive=True)
+    assert planted.found_in(" ".join(part for child in children for part in child.cmdline())) == []
 
 
 def test_ctrl_c_ends_everything_that_was_started(up: Up) -> None:
