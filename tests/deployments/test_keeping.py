@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from rest import poll
+from running_up import survivors
 
 from deployments.keeping import KeptServer
 from deployments.processes import ChildProcess, ServerError
@@ -78,3 +81,26 @@ def test_deaths_of_long_ago_are_forgotten(server: KeptServer, clock: Clock) -> N
         assert server.check() == "the server stopped with exit code -9: started again in 1 s"
         clock.now += 601
         server.check()
+
+
+def test_what_a_dead_server_had_started_is_gone_before_the_next_one_needs_its_port(
+    tmp_path: Path, clock: Clock
+) -> None:
+    helper = "import time; time.sleep(600)"
+    script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {helper!r}]); time.sleep(600)"
+
+    def start(again: bool) -> ChildProcess:
+        command = [sys.executable, "-c", script]
+        return ChildProcess("the server", command, environment=os.environ, log=tmp_path / "server.log", again=again)
+
+    kept = KeptServer(start, clock=clock)
+    try:
+        process = psutil.Process(kept.child.pid)
+        [left] = poll(process.children)
+        process.kill()
+        kept.child._process.wait()
+        assert left.is_running()
+        kept.check()
+        assert survivors(psutil.wait_procs([left], timeout=10)[1]) == []
+    finally:
+        kept.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.leftovers import end_orphans, owned
+from deployments.leftovers import OWNER_VARIABLE, end_orphans, owned
 
 # An owner that starts a server, says which, and waits to be killed. The server does not listen to SIGTERM.
 OWNER = """
@@ -72,3 +72,12 @@ def test_what_we_own_is_ended_at_our_end_only() -> None:
         assert child.poll() is None
         end_orphans(of_this_process=True)
         assert not runs(process)
+
+
+def test_who_looks_does_not_end_itself_though_its_own_owner_is_gone() -> None:
+    owner = {OWNER_VARIABLE: owned()[OWNER_VARIABLE].replace(f"{os.getpid()}/", "999999999/", 1)}
+    script = "from deployments.leftovers import end_orphans; end_orphans(); print('still here')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | owner, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "still here\n", done.stderr

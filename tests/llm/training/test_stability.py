@@ -17,7 +17,7 @@ from llm.families.base import LossSum
 from llm.families.translation import Translation
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
-from llm.training.stability import Policy, Stability
+from llm.training.stability import Policy, Stability, finite
 from llm.training.trainer import Trainer
 
 _SEED = 1_000_003  # of the first epoch, where training.seed is 1
@@ -174,3 +174,21 @@ def test_losses_near_zero_may_jump_by_factors():
     for loss in (0.01, 0.01, 0.01, 0.5):
         found.note(loss, policy)
     assert found.trouble(policy) == ""
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0), (1.0, math.inf)])
+def test_neither_a_loss_nor_a_gradient_that_is_not_finite_may_change_weights(loss, norm):
+    assert not finite(loss, norm)
+    assert finite(1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("usual", "loss", "high"),
+    # By the factor a loss near 0 would be too high at once, by the distance one that is usually high.
+    [(0.1, 0.9, False), (0.1, 1.2, True), (10.0, 14.0, False), (10.0, 16.0, True)],
+)
+def test_a_loss_is_too_high_when_it_is_by_factor_and_by_distance(usual, loss, high):
+    policy = Policy(window=3, factor=1.5, nats=1.0)
+    stability = Stability(losses=[usual] * 3)
+    stability.note(loss, policy)
+    assert stability.high == high
