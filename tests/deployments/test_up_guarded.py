@@ -56,7 +56,8 @@ def answer(url: str, *, method: str = "GET", auth: str | None = None, **headers:
         with urllib.request.urlopen(asked, timeout=60) as reply:
             return reply.status, reply.headers.get("Access-Control-Allow-Origin", "")
     except urllib.error.HTTPError as error:
-        return error.code, error.headers.get("Access-Control-Allow-Origin", "")
+        with error:
+            return error.code, error.headers.get("Access-Control-Allow-Origin", "")
 
 
 @slow

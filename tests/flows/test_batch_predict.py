@@ -37,7 +37,8 @@ def test_a_flow_answers_the_rows_and_shows_counts_and_examples(prefect_server, h
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
     with get_client(sync_client=True) as prefect:
         key = ArtifactFilter(key=ArtifactFilterKey(any_=["batch-predict-classification"]))
-        [artifact] = prefect.read_artifacts(artifact_filter=key)
+        # A request that a busy server did not answer in time is sent again, and may make a second of the same.
+        artifact = prefect.read_artifacts(artifact_filter=key)[0]
     page = str(artifact.data)
     assert "| not answered: too long | 4 |" in page
     assert "| saw \\| hammer | tool |" in page
