@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.states import Completed
 
 from flows.configuration import RetrainConfig
@@ -48,7 +49,8 @@ def retrain(config: RetrainConfig, until: datetime | None = None) -> State[dict[
     """
     if until is not None:
         config = limited(config)
-    with patience(config.registry.patience):
+    with patience(config.registry.patience), TagsContext(current_tags=set()):
+        # A tag costs a task two requests: before and after it, Prefect asks whether there is a limit for that tag.
         recipe = config.recipe
         corpus = ingest(recipe)
         question = ask(recipe, corpus, gate=config.gate)

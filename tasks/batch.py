@@ -14,7 +14,7 @@ from tasks.batch_story import page, title
 from tasks.registry.versions import Version
 
 
-@task(name="find version", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="find version", cache_policy=NO_CACHE, persist_result=False)
 def pinned_version(family: str, reference: str, config: BatchConfig) -> Version:
     """The version that all rows are predicted with, even if the alias moves meanwhile."""
     version = pin(family, reference, config)
@@ -22,13 +22,13 @@ def pinned_version(family: str, reference: str, config: BatchConfig) -> Version:
     return version
 
 
-@task(name="predict rows", tags=["prediction"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="predict rows", cache_policy=NO_CACHE, persist_result=False)
 def predict(version: Version, reference: str, config: BatchConfig) -> Report:
     """From the input to the output; what was answered before a crash is not predicted again."""
     return predict_rows(version, reference, config)
 
 
-@task(name="write counts", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="write counts", cache_policy=NO_CACHE, persist_result=False)
 def publish(report: Report) -> None:
     """A page of the flow run, with counts and examples."""
     key = f"batch-predict-{report.model.family}"

@@ -14,6 +14,7 @@ from prefect.logging import get_run_logger
 from llm.chain import corpus_of, tokenizer_of, tokens_of
 from llm.files import write_atomically
 from llm.home import downloads_folder, reports_folder, stages_folder
+from llm.ingest.report import is_page_of
 from llm.ingest.shards import QUARANTINE
 from llm.recipe import Recipe
 from llm.splits import SPLITS
@@ -26,7 +27,6 @@ from tasks.stages import log_stage
 
 @task(
     name="ingest corpus",
-    tags=["data"],
     **AFTER_DOWNLOAD,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -47,10 +47,11 @@ def ingest(recipe: Recipe) -> Stage:
 
 def _publish(stage: Stage, family: str) -> None:
     """The page of the corpus in a file of its own, and what it says in short as an artifact of the flow run."""
-    page = corpus_page(stage)
     path = reports_folder() / f"corpus-{family}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: _write(temporary, page))
+    if not is_page_of(path, stage):
+        page = corpus_page(stage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: _write(temporary, page))
     create_markdown_artifact(corpus_summary(stage, path), key=f"corpus-{family}", description=f"corpus {stage.key}")
 
 
@@ -60,7 +61,6 @@ def _write(path: Path, text: str) -> None:
 
 @task(
     name="train tokenizer",
-    tags=["data"],
     **AFTER_DOWNLOAD,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -81,7 +81,7 @@ def _told(facts: Mapping[str, Any]) -> str:
     return f"{entries}, {facts['bytes_per_token']} bytes a token"
 
 
-@task(name="tokenize", tags=["data"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="tokenize", cache_policy=NO_CACHE, persist_result=False)
 def tokenize(recipe: Recipe, corpus: Stage, tokenizer: Stage) -> Stage:
     """Turn every split's rows into tokens."""
     stage = tokens_of(recipe, corpus, tokenizer, root=stages_folder())

@@ -21,7 +21,7 @@ from tasks.retries import AFTER_KILL
 from tasks.stages import log_stage
 
 
-@task(name="score baselines", tags=["evaluation"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="score baselines", cache_policy=NO_CACHE, persist_result=False)
 def score_baselines(recipe: Recipe, corpus: Stage, tokens: Stage) -> Stage:
     """Score what the model has to beat."""
     family = load_family(recipe.family)
@@ -32,7 +32,6 @@ def score_baselines(recipe: Recipe, corpus: Stage, tokens: Stage) -> Stage:
 
 @task(
     name="evaluate model",
-    tags=["evaluation"],
     **AFTER_KILL,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -46,7 +45,6 @@ def evaluate(recipe: Recipe, training: Stage, corpus: Stage) -> Stage:
 
 @task(
     name="score champion",
-    tags=["evaluation", "mlflow"],
     **AFTER_KILL,
     cache_policy=NO_CACHE,
     persist_result=False,

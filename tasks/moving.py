@@ -15,19 +15,19 @@ from tasks.registry.versions import Version
 from tasks.reload import FreshProcess
 
 
-@task(name="find rollback", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="find rollback", cache_policy=NO_CACHE, persist_result=False)
 def rollback_of(family: str, to: str | None) -> Change:
     """From the champion to the version `to`, or to the one before it."""
     return find_rollback(family, to)
 
 
-@task(name="find promotion", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="find promotion", cache_policy=NO_CACHE, persist_result=False)
 def promotion_of(family: str, version: str) -> Change:
     """From the champion to `version`."""
     return find_promotion(family, version)
 
 
-@task(name="load test", tags=["gate"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="load test", cache_policy=NO_CACHE, persist_result=False)
 def try_out(target: Version) -> str:
     """Download, check and load the version in a fresh process; fails when it is not fit to be champion."""
     with FreshProcess(threads=cores()) as process:
@@ -37,7 +37,7 @@ def try_out(target: Version) -> str:
 
 
 # Not to be repeated by itself: after a lost reply, the ledger would hold the move twice.
-@task(name="move champion", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="move champion", cache_policy=NO_CACHE, persist_result=False)
 def move(change: Change, *, what: What, why: str) -> Version:
     """Move the alias `champion`, and write down that this flow run did."""
     reasons = (why,) if why else ()

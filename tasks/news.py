@@ -35,7 +35,6 @@ class Question:
 
 _asking_the_registry = partial(
     task,
-    tags=["mlflow"],
     **AFTER_SERVERS,
     cache_policy=NO_CACHE,
     persist_result=False,

@@ -18,7 +18,7 @@ from tasks.provenance import flow_run_url
 KEY = "night"
 
 
-@task(name="write night", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="write night", cache_policy=NO_CACHE, persist_result=False)
 def write_night(nights: Sequence[FamilyNight]) -> None:
     """One markdown artifact a night: a line a family, with links to its version and to its flow run."""
     runs = flow_run_pages() if flow_run_url() else {}

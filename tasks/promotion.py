@@ -31,7 +31,6 @@ from tasks.retries import AFTER_KILL, AFTER_MLFLOW
 
 @task(
     name="register challenger",
-    tags=["mlflow"],
     **AFTER_MLFLOW,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -55,7 +54,6 @@ def register_challenger(
 
 @task(
     name="judge challenger",
-    tags=["gate"],
     **AFTER_KILL,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -111,7 +109,7 @@ def judge(
     return decision
 
 
-@task(name="write comparison", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="write comparison", cache_policy=NO_CACHE, persist_result=False)
 def write_comparison(
     recipe: Recipe,
     run: TrainingRun,
@@ -140,7 +138,7 @@ def write_comparison(
     run.log_page(PAGE, html)
 
 
-@task(name="promote or refuse", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="promote or refuse", cache_policy=NO_CACHE, persist_result=False)
 def settle(
     challenger: Version,
     champion: ChampionScore | None,

@@ -11,7 +11,7 @@ from tasks.quiet_story import QuietStory
 from tasks.story import Story
 
 
-@task(name="write report", tags=["report"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="write report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(story: Story | QuietStory) -> None:
     """One markdown artifact a family; Prefect keeps the older ones under the same key."""
     outcome = story.outcome

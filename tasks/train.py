@@ -26,7 +26,7 @@ from tasks.stages import is_built, log_stage
 from tasks.system_metrics import system_metrics
 
 
-@task(name="choose start", tags=["training", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="choose start", cache_policy=NO_CACHE, persist_result=False)
 def find_start(recipe: Recipe, corpus: Stage) -> Start | None:
     """The weights to go on from, where the recipe asks for the champion's and they fit."""
     if recipe.start == "fresh":
@@ -36,7 +36,7 @@ def find_start(recipe: Recipe, corpus: Stage) -> Start | None:
     return choose_start(recipe, corpus, folder)
 
 
-@task(name="train model", tags=["training"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="train model", cache_policy=NO_CACHE, persist_result=False)
 def train(
     recipe: Recipe,
     corpus: Stage,

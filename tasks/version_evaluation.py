@@ -16,13 +16,13 @@ from tasks.stages import log_stage
 from tasks.version_score import VersionScore, log_score, score_version
 
 
-@task(name="find version", tags=["mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="find version", cache_policy=NO_CACHE, persist_result=False)
 def version_of(family: str, reference: str) -> Version:
     """The version of a number or an alias."""
     return find_reference(family, reference)
 
 
-@task(name="score version", tags=["evaluation"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="score version", cache_policy=NO_CACHE, persist_result=False)
 def score(version: Version, corpus: CorpusConfig | None, *, threads: int) -> VersionScore:
     """Score the version, as the registry holds it, in a process of its own."""
     found = score_version(version, corpus, threads=threads)
@@ -31,7 +31,7 @@ def score(version: Version, corpus: CorpusConfig | None, *, threads: int) -> Ver
     return found
 
 
-@task(name="write evaluation", tags=["report", "mlflow"], cache_policy=NO_CACHE, persist_result=False)
+@task(name="write evaluation", cache_policy=NO_CACHE, persist_result=False)
 def publish(found: VersionScore) -> EvaluationRun:
     """An MLflow run linked to the version, and a page of the flow run."""
     run = log_score(found, tags=flow_run_tags() | git_tags())

@@ -40,7 +40,7 @@ def render_report(stage: Stage, before: Stage | None) -> str:
     facts = stage.facts
     parts = [
         f"<h1>Corpus {escaped(facts['source'])}</h1>",
-        f"<p class=quiet>stage <code>{stage.key}</code>, made {escaped(stage.manifest['finished'])}, "
+        f"<p class=quiet>{_mark(stage)}, made {escaped(stage.manifest['finished'])}, "
         f"terms: {escaped(facts['origin'].get('terms', 'not stated'))}</p>",
         "<h2>From what was read to what is kept</h2>",
         table(("step", "records#", "share#", ""), _funnel(facts)),
@@ -60,6 +60,15 @@ def render_report(stage: Stage, before: Stage | None) -> str:
         *_drift(facts, before),
     ]
     return page(f"Corpus {facts['source']}", parts)
+
+
+def is_page_of(path: Path, stage: Stage) -> bool:
+    """Whether the file at `path` is the page of this corpus: making it reads all that was dropped."""
+    return path.exists() and _mark(stage) in path.read_text(encoding="utf-8")
+
+
+def _mark(stage: Stage) -> str:
+    return f"stage <code>{stage.key}</code>"
 
 
 def _funnel(facts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 
@@ -32,8 +33,9 @@ def config_of(recipe, **changes) -> RetrainConfig:
 
 @pytest.fixture(scope="module")
 def first(prefect_server, home, toy_recipe):
-    """What the first run gave."""
-    return retrain(config_of(toy_recipe))
+    """What the first run gave; it has a tag, as those of `nightshift run` have."""
+    with tags("of-the-run"):
+        return retrain(config_of(toy_recipe))
 
 
 def mlflow_run(summary):
@@ -64,6 +66,17 @@ def test_the_first_challenger_becomes_champion(first):
     ]
     assert not any(stage["reused"] for stage in first["stages"])
     assert json.loads(json.dumps(first)) == first
+
+
+def test_its_tasks_have_no_tags_for_each_of_which_prefect_would_ask_about_a_limit(first):
+    with get_client(sync_client=True) as prefect:
+        [run] = prefect.request(
+            "POST", "/flow_runs/filter", json={"flow_runs": {"tags": {"all_": ["of-the-run"]}}}
+        ).json()
+        body = {"task_runs": {"flow_run_id": {"any_": [run["id"]]}}}
+        tasks = prefect.request("POST", "/task_runs/filter", json=body).json()
+    assert len(tasks) >= 10
+    assert {task["name"]: task["tags"] for task in tasks if task["tags"]} == {}
 
 
 def test_the_mlflow_run_holds_the_whole_training(first, home):

@@ -11,7 +11,7 @@ from html_page import Page
 from llm.cleaning.config import CleaningConfig
 from llm.corpora.local_files import LocalFilesConfig
 from llm.ingest.corpus import corpus_stage
-from llm.ingest.report import previous_corpus, render_report
+from llm.ingest.report import is_page_of, previous_corpus, render_report
 from llm.splits import SplitConfig
 from llm.stages import Stage
 
@@ -100,3 +100,12 @@ def test_the_languages_are_those_of_the_texts_that_are_long_enough_and_their_dri
 def test_the_languages_of_a_large_corpus_are_those_of_four_hundred_records(tmp_path: Path) -> None:
     stage = ingest(tmp_path, rows(500))
     assert stage.facts["languages"] == {"drawn": 400, "fields": {"text": {}}}
+
+
+def test_a_page_is_known_by_its_corpus_and_not_by_the_one_before(tmp_path: Path) -> None:
+    first, second = ingest(tmp_path, rows(30)), ingest(tmp_path, rows(60))
+    path = tmp_path / "corpus.html"
+    assert not is_page_of(path, second)
+    path.write_text(render_report(second, first), encoding="utf-8")
+    assert is_page_of(path, second)
+    assert not is_page_of(path, first)
