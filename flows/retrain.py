@@ -107,6 +107,8 @@ def contest(
     recipe = config.recipe
     rival = champion(recipe.family)
     if rival is not None and rival.training_key == training.key:
+        if run.unfinished:
+            run.open()  # it is closed as it should have been
         return nothing_new(rival)
     challenger = register_challenger(recipe, training, evaluation, baselines, corpus, run)
     score = score_champion(recipe, rival, corpus) if rival is not None else None

@@ -81,6 +81,8 @@ class TrainingRun:
         self._experiment_id = experiment_id(self._client, identity.family)
         run = find_run(self._client, self._experiment_id, identity.training_key)
         self._run_id: str | None = run.info.run_id if run else None
+        # True of what was interrupted, or killed after its version was promoted.
+        self.unfinished = run is not None and run.info.status != "FINISHED"
         self.opened = False
 
     @property
