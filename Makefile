@@ -32,11 +32,11 @@ test: lint ## lint, types, and every test that takes seconds
 	@$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes: servers, downloads, the whole pipeline
-	@$(PYTEST) -m "slow and not chaos"
+	@$(PYTEST) -m slow
 
 # In one go: two workers collect 4,800 tests and import all that they need once, and the short ones fill the end.
 test-all: lint ## both: what continuous integration runs
-	@$(PYTEST) -m "not chaos"
+	@$(PYTEST)
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff check
@@ -53,7 +53,7 @@ pictures: $(VENV)/.installed-dev ## take the README's pictures of the Prefect UI
 chaos: $(VENV)/.installed-dev ## 200 SIGKILLs over nights of tiny models, then failing writes, fsyncs, renames and POSTs; CHAOS="--kills 50 --seed 3"
 	@$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
-chaos-short: $(VENV)/.installed-dev ## its tests, and those of outages and missed nights, for which CI has no time
+chaos-short: $(VENV)/.installed-dev ## its tests, and those of outages and missed nights
 	@$(PYTEST) -m chaos
 
 nights: $(VENV)/.installed-dev ## thirty nights and more on a moved clock, over both changes of three zones' clocks; as root

@@ -6,8 +6,10 @@ import json
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 TIMEOUT_S = 180
@@ -21,10 +23,24 @@ def free_port() -> int:
 
 def fetch(url: str, body: dict[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        text = reply.read().decode()
+    text = answer_to(urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})).decode()
     return json.loads(text) if text.startswith(("{", "[")) else text
+
+
+def answer_to(request: urllib.request.Request) -> bytes:
+    """The body of the answer; asked again while Prefect's database is locked (503), in which case nothing was done."""
+    pause = threading.Event()
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                body: bytes = reply.read()
+                return body
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+        pause.wait(0.5)
 
 
 def poll(what: Callable[[], Any]) -> Any:

@@ -79,13 +79,6 @@ def test_its_tasks_have_no_tags_for_each_of_which_prefect_would_ask_about_a_limi
     assert {task["name"]: task["tags"] for task in tasks if task["tags"]} == {}
 
 
-def test_a_run_that_was_killed_just_after_its_promotion_is_finished_by_the_next(first, toy_recipe):
-    client().set_terminated(first["mlflow_run_id"], status="FAILED")
-    again = retrain(config_of(toy_recipe).model_copy(update={"when_nothing_new": "continue"}))
-    assert (again["decision"], again["version"]) == ("nothing new", 1)
-    assert mlflow_run(first).info.status == "FINISHED"
-
-
 def test_the_mlflow_run_holds_the_whole_training(first, home):
     run = mlflow_run(first)
     assert run.info.status == "FINISHED"
@@ -237,3 +230,10 @@ def test_a_night_may_go_on_from_the_champion_that_the_registry_holds(first, home
     # Three steps that hardly move: it is as good as the champion, which is no reason to follow it.
     assert warm["metrics"] == first["metrics"]
     assert warm["decision"] == "not promoted"
+
+
+def test_a_run_that_was_killed_just_after_its_promotion_is_finished_by_the_next(first, toy_recipe):
+    client().set_terminated(first["mlflow_run_id"], status="FAILED")
+    again = retrain(config_of(toy_recipe).model_copy(update={"when_nothing_new": "continue"}))
+    assert (again["decision"], again["version"]) == ("nothing new", 1)
+    assert mlflow_run(first).info.status == "FINISHED"
