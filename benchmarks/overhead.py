@@ -1,8 +1,8 @@
 """What Prefect and MLflow cost: a night of which every stage is there already, and a training inside the flow.
 
 Both run against the servers of a `nightshift up` in a home of its own. Beside the night stand the same stages as plain
-function calls of `llm`, a whole process too; beside the training the same training by `llm` alone, with the servers
-halted, so that the flow also pays for what they take of the cores.
+function calls of `llm`, a whole process too. Beside the training stands the same training by `llm` alone: once while
+the servers wait for work, and once while they are halted, so that the flow also pays for what they always take.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def cached_night(environment: Mapping[str, str], home: Path, *, rounds: int) -> 
 def training(
     environment: Mapping[str, str], home: Path, up: psutil.Process, *, rounds: int, steps: int
 ) -> dict[str, list[float]]:
-    """Seconds of the same training, as its stage took them, inside the flow and alone, in turns."""
-    found: dict[str, list[float]] = {"in the flow": [], "alone": []}
+    """Seconds of the same training, as its stage took them, inside the flow and without it, in turns."""
+    found: dict[str, list[float]] = {"in the flow": [], "alone": [], "alone, servers halted": []}
     for number in range(rounds):
         options = [f"training.steps={steps}", f"training.seed={1000 + number}", "evaluation.must_beat=[]"]
         settings = [part for option in options for part in ("--set", option)]
@@ -103,11 +103,17 @@ def training(
         timed(_nightshift(["run", _FAMILY, *settings]), environment, home / "training.log")
         [new] = set(_trainings(home / "stages")) - before
         found["in the flow"].append(_seconds(new))
-        with tempfile.TemporaryDirectory() as scratch, halted(up):
-            timed(_self("--alone", scratch, str(home), *options), environment, home / "alone.log")
-            [new] = _trainings(Path(scratch))
-            found["alone"].append(_seconds(new))
+        found["alone"].append(_alone(environment, home, options))
+        with halted(up):
+            found["alone, servers halted"].append(_alone(environment, home, options))
     return found
+
+
+def _alone(environment: Mapping[str, str], home: Path, options: Sequence[str]) -> float:
+    with tempfile.TemporaryDirectory() as scratch:
+        timed(_self("--alone", scratch, str(home), *options), environment, home / "alone.log")
+        [new] = _trainings(Path(scratch))
+        return _seconds(new)
 
 
 def plain(home: Path) -> None:
@@ -175,6 +181,15 @@ def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     }
 
 
+def ratios(trainings: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """How much longer than each of the others a training in the flow took, round by round."""
+    flow, *others = trainings
+    return {
+        other: [round(inside / bare, 4) for inside, bare in zip(trainings[flow], trainings[other], strict=True)]
+        for other in others
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one JSON line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
@@ -198,10 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             trainings = training(
                 environment, home, up, rounds=options.rounds if options.steps else 0, steps=options.steps
             )
-    ratios = [flow / bare for flow, bare in zip(trainings["in the flow"], trainings["alone"], strict=True)]
-    facts = {"nights": summary(nights), "trainings": summary(trainings)}
-    if ratios:
-        facts["flow_over_alone"] = {"median": round(statistics.median(ratios), 4), "all": [round(r, 4) for r in ratios]}
+    facts = {"nights": summary(nights), "trainings": summary(trainings), "flow_over": ratios(trainings)}
     print(json.dumps({"benchmark": "overhead", **facts, "machine": machine()}))
 
 

@@ -53,6 +53,10 @@ def server_environment(base: Mapping[str, str], ports: Ports, access: Access | N
         # By default runs, logs and artifacts stay for ever; what a night decided is in MLflow. Events go after a week.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(KEEP_RUNS_DAYS * 24 * 3600),
+        # Looked for every 5 s by default, day and night: runs that paused for too long, of which we have none, and
+        # runs that start late, which is shown and no more.
+        "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
         "MLFLOW_TRACKING_URI": ports.mlflow_url,
         # 0.5 GB of memory instead of 2.4: we use none of the server's background jobs.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -43,7 +43,7 @@ class MetricBuffer:
         *,
         spool: Path | None = None,
         every_points: int = 200,
-        every_seconds: float = 5.0,
+        every_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
