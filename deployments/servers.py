@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from deployments.keeping import KeptServer
 from deployments.leftovers import end_lost_runs, end_orphans, owned
 from deployments.missed_nights import settle_missed_nights
 from deployments.prefect_api import ask
-from deployments.processes import ChildProcess, ServerError, tail, terminable
+from deployments.processes import ChildProcess, ServerError, tail, terminable, undisturbed
 from deployments.silence import SILENCE_S, Silence
 from llm.files import write_json
 from llm.home import home
@@ -76,10 +75,13 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
             say("Ctrl-C stops them all.")
             _watch(children, Silence(environment[API_VARIABLE]), say)
         finally:
-            servers_file.unlink(missing_ok=True)
-            _stop_all(children)
-            # A worker that was killed has left its flow run.
-            end_orphans(of_this_process=True)
+            with undisturbed(), waiting("stopping"):
+                servers_file.unlink(missing_ok=True)
+                # The worker first, while the server can still be told how its runs ended.
+                for child in reversed(children):
+                    child.stop()
+                # A worker that was killed has left its flow run.
+                end_orphans(of_this_process=True)
 
 
 def prefect_server(
@@ -188,7 +190,8 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
         for handler in logging.getLogger("prefect.flow_runs").handlers:
             handler.flush()
         del os.environ[API_VARIABLE]
-        _stop_all([server])
+        with undisturbed(), waiting("stopping"):
+            server.stop()
 
 
 def _start_servers(children: list[ChildProcess | KeptServer], ports: Ports, environment: Mapping[str, str]) -> None:
@@ -221,17 +224,6 @@ def _watch(children: Sequence[ChildProcess | KeptServer], silence: Silence, say:
         for run in silence.look():
             say(f"flow run {run} has given no sign of life for {SILENCE_S:.0f} s and was marked as crashed")
         pause.wait(_POLL_S)
-
-
-def _stop_all(children: Sequence[ChildProcess | KeptServer]) -> None:
-    # The worker first, while the server can still be told how its runs ended. A second Ctrl-C must not leave orphans.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with waiting("stopping"):
-            for child in reversed(children):
-                child.stop()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import planted
@@ -178,17 +178,21 @@ def home(up: Up) -> Path:
     return up.home
 
 
-def test_sigterm_ends_everything_that_was_started(home: Path) -> None:
+def test_sigterm_ends_everything_that_was_started_though_it_is_sent_again_and_again(home: Path) -> None:
     running = Up.start(home)
     running.wait_until_ready()
-    assert_ended_by(signal.SIGTERM, running)
+    assert_ended_by(signal.SIGTERM, running, again=(signal.SIGTERM, signal.SIGINT))
 
 
-def assert_ended_by(number: signal.Signals, running: Up) -> None:
+def assert_ended_by(number: signal.Signals, running: Up, *, again: Sequence[signal.Signals] = ()) -> None:
     assert (running.home / "servers.json").exists()
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert len(children) >= 3
     running.process.send_signal(number)
+    [worker] = [child for child in children if "worker" in child.cmdline()]
+    worker.wait(TIMEOUT_S)  # it is stopped first
+    for later in again:
+        running.process.send_signal(later)
     running.process.communicate(timeout=TIMEOUT_S)
     assert running.process.returncode == 0
     assert survivors(children) == []
