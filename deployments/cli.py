@@ -107,6 +107,22 @@ def models() -> None:
 
 
 @app.command()
+def clean(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Keep what was used within so many days.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove stages that nothing has used for long, but for what the champions came from; nights do so themselves."""
+    from deployments import environment
+
+    environment.prepare()
+    with waiting("looking for old stages"):
+        from tasks.pruning import clean_up
+
+        text = clean_up(days, dry_run=dry_run)
+    typer.echo(text)
+
+
+@app.command()
 def inspect(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A file, a pattern in quotes, or the name of a built-in corpus.")

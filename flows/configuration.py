@@ -99,6 +99,15 @@ class NightlyConfig(Config):
         "families, and trainings end early if need be; none: each takes what it takes",
     )
 
+    keep_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        title="Keep unused stages",
+        description="days: a corpus, a training or another stage that nothing has used for so long is removed at the "
+        "end of the night, but for what the champions came from; it is built again when something needs it",
+    )
+
     @field_validator("families")
     @classmethod
     def _each_once(cls, families: list[RetrainConfig]) -> list[RetrainConfig]:

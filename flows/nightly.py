@@ -20,6 +20,7 @@ from flows.time_budget import end_of_night, train_until
 from llm.errors import NightshiftError
 from tasks.night_report import write_night
 from tasks.night_story import NO_TIME_LEFT, FamilyNight, Spent
+from tasks.pruning import remove_old_stages
 
 
 @flow(
@@ -61,8 +62,9 @@ def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
             told = str(getattr(error, "problem", error))
             nights.append(FamilyNight(one.family, Spent.now().since(started), error=told))
             get_run_logger().error("%s failed: %s", one.family, error)
-    # What was promoted stays promoted, whether or not the page can be written.
+    # What was promoted stays promoted, whether or not the page can be written, or old stages removed.
     write_night(nights, return_state=True)
+    remove_old_stages(config.keep_days, return_state=True)
     if failures:
         done = ", ".join(summary["family"] for summary in summaries) or "none"
         raise _failure(failures, done=done) from next(iter(failures.values()))

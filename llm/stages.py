@@ -26,6 +26,8 @@ from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha25
 from llm.memory import allocating
 
 MANIFEST = "manifest.json"
+# Before the name of a folder that is not finished.
+PARTIAL = ".partial-"
 _KEY_LENGTH = 16
 _NAME = re.compile(r"[\w-][\w.-]*")
 _LOCK_TIMEOUT_S = 6 * 3600
@@ -109,7 +111,7 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
         return _reused(spec, final)
     with storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(parent / f".{spec.key}.lock")
+    lock = FileLock(lock_of(parent, spec.key))
     try:
         with allocating(spec.name), storing(final), lock.acquire(timeout=_LOCK_TIMEOUT_S):
             if (final / MANIFEST).exists():
@@ -123,7 +125,14 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
     return open_stage(final, reused=False)
 
 
+def lock_of(parent: Path, key: str) -> Path:
+    """The lock file that whoever builds or removes the stage `parent/key` holds."""
+    return parent / f".{key}.lock"
+
+
 def _reused(spec: StageSpec, final: Path) -> Stage:
+    with storing(final):
+        os.utime(final / MANIFEST)  # when it was last used: see `llm.pruning`
     if spec.scratch is not None and (final / spec.scratch).exists():
         # Whoever built it was killed just after the folder had got its name.
         shutil.rmtree(final / spec.scratch, ignore_errors=True)
@@ -131,7 +140,7 @@ def _reused(spec: StageSpec, final: Path) -> Stage:
 
 
 def _build(spec: StageSpec, build: Build, *, final: Path) -> None:
-    partial = final.with_name(f".partial-{spec.key}")
+    partial = final.with_name(f"{PARTIAL}{spec.key}")
     if partial.exists():
         _clear(partial, spec)
     partial.mkdir(exist_ok=True)
@@ -225,7 +234,7 @@ def restore_stage(manifest: Mapping[str, Any], write: Callable[[Path], None], *,
     """
     _checked(manifest, "the manifest that was kept")
     final = root / manifest["stage"] / manifest["key"]
-    partial = final.with_name(f".partial-{manifest['key']}")
+    partial = final.with_name(f"{PARTIAL}{manifest['key']}")
     if partial.exists():  # a crash left it
         shutil.rmtree(partial)
     partial.mkdir(parents=True)

@@ -31,6 +31,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def size(count: float) -> str:
+    """Bytes as `512 B`, `3.4 kB` or `1.2 GB`, in steps of a thousand."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
+
+
 def sparkline(values: Sequence[float], *, width: int = 40) -> str:
     """The shape of a curve in at most `width` characters: each is the mean of its share of the points."""
     if not values:

@@ -28,6 +28,7 @@ HEAVY = ("torch", "transformers", "prefect", "mlflow", "pandas", "numpy", "datas
         [],
         ["run"],
         ["models"],
+        ["clean"],
         ["inspect"],
         ["predict"],
         ["up"],

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from deployments.cli import app
 from llm.predictor import Predictor
+from llm.stages import StageSpec, run_stage
 from tasks.registry.aliases import Aliases, read_aliases
 from tasks.registry.connection import client
 from tasks.registry.logged_model import ModelToLog
@@ -228,3 +229,15 @@ def test_the_card_of_a_version_is_the_readme_of_its_folder_and_one_without_a_car
         assert nightshift("pull", "classification", str(folder), "--version", version).exit_code == 0
         readme = folder / "README.md"
         assert (readme.read_text(encoding="utf-8") if readme.exists() else None) == expected
+
+
+def test_clean_says_what_it_removes_and_removes_nothing_in_a_dry_run(registry: Path) -> None:
+    old = run_stage(StageSpec(name="corpus", version=1, config={}, inputs={}), lambda _: {}, root=registry / "stages")
+    os.utime(old.path / "manifest.json", (0, 0))
+    size = (old.path / "manifest.json").stat().st_size
+    what = f"1 stage that nothing has used for 30 days: 1 corpus, {size} B\n"
+    assert nightshift("clean", "--dry-run").stdout == f"would remove {what}"
+    assert old.path.exists()
+    assert nightshift("clean").stdout == f"removed {what}"
+    assert not old.path.exists()
+    assert nightshift("clean", "--days", "7").stdout == "removed no stages that nothing has used for 7 days\n"

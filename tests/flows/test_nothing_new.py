@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import httpx
@@ -92,6 +93,19 @@ def test_a_whole_night_says_so_when_no_family_has_anything_new(first, config):
     assert state.is_completed()
     assert state.message == "nothing new: classification"
     assert [summary["family"] for summary in state.result()["families"]] == ["classification"]
+
+
+def test_a_night_removes_what_nothing_has_used_for_long_but_not_what_the_champion_came_from(
+    first, home, config, caplog
+):
+    stages = list(home.glob("stages/*/*/manifest.json"))
+    for manifest in stages:
+        os.utime(manifest, (0, 0))
+    nightly(NightlyConfig(families=[config], keep_days=3650))
+    left = {manifest.parts[-3] for manifest in home.glob("stages/*/*/manifest.json")}
+    assert {manifest.parts[-3] for manifest in stages} - left == {"baselines", "evaluation"}
+    assert "removed 2 stages that nothing has used for 3650 days: 1 baselines, 1 evaluation, " in caplog.text
+    assert retrain(config)["decision"] == "nothing new"
 
 
 def test_a_night_is_none_the_worse_for_a_lost_reply_to_its_last_state(first, config, monkeypatch):

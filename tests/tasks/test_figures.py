@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tasks.figures import figures, sparkline, within
+from tasks.figures import figures, size, sparkline, within
 
 
 def test_metrics_read_as_one_line():
@@ -28,3 +28,9 @@ def test_a_figure_stands_before_its_interval():
 
 def test_an_interval_without_width_is_not_shown():
     assert within(100.0, (100.0, 100.0)) == "100"
+
+
+def test_a_size_has_three_figures_and_a_unit():
+    assert [size(count) for count in (0, 512, 999, 1000, 3449, 999_600, 1_234_000_000, 2.5e12)] == [
+        *("0 B", "512 B", "999 B", "1 kB", "3.45 kB", "1 MB", "1.23 GB", "2,500 GB"),
+    ]
