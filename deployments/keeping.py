@@ -1,4 +1,4 @@
-"""A server that dies in the night is started again; one that dies again and again is given up."""
+"""A server or worker that dies in the night is started again; one that dies again and again is given up."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ MOST_RESTARTS = 3
 WITHIN_S = 600.0
 
 
-class KeptServer:
-    """A child process that `start(again)` makes; `check` it often."""
+class KeptProcess:
+    """A child process that `start(again)` makes, not again before all is `ready` for it; `check` it often."""
 
-    def __init__(self, start: Callable[[bool], ChildProcess], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        start: Callable[[bool], ChildProcess],
+        *,
+        ready: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._start = start
+        self._ready = ready
         self._clock = clock
         self._deaths: list[float] = []
         self._due: float | None = None  # when it is started again
@@ -28,7 +35,7 @@ class KeptServer:
         """
         now = self._clock()
         if self._due is not None:
-            if now >= self._due:
+            if now >= self._due and self._ready():
                 self._due, self.child = None, self._start(True)
             return None
         try:

@@ -42,7 +42,16 @@ def tag() -> str:
 
 def end_orphans(*, of_this_process: bool = False) -> None:
     """End the processes of this home whose owner is gone; or, at our own end, those that we own."""
-    found = [process for process in psutil.process_iter() if _is_orphan(process, of_this_process)]
+    _end([process for process in psutil.process_iter() if _is_orphan(process, of_this_process)])
+
+
+def end_strays() -> None:
+    """End the processes that we own and no living child leads to: the flow runs of a worker that was killed."""
+    led = {process.pid for process in psutil.Process().children(recursive=True)}
+    _end([process for process in psutil.process_iter() if process.pid not in led and _is_orphan(process, True)])
+
+
+def _end(found: list[psutil.Process]) -> None:
     for number, process in enumerate([*found, *found]):
         # Those that started them end first; who does not listen is killed.
         with suppress(psutil.NoSuchProcess):

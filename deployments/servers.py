@@ -18,8 +18,8 @@ from deployments.access import LOOPBACK, PREFECT_AUTH, USER, check_host, make_ac
 from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, server_environment
 from deployments.automations import apply_automations, webhook_address
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
-from deployments.keeping import KeptServer
-from deployments.leftovers import end_lost_runs, end_orphans, owned
+from deployments.keeping import KeptProcess
+from deployments.leftovers import end_lost_runs, end_orphans, end_strays, owned
 from deployments.missed_nights import settle_missed_nights
 from deployments.prefect_api import ask
 from deployments.processes import ChildProcess, ServerError, tail, terminable, undisturbed
@@ -40,11 +40,11 @@ Say = Callable[[str], None]
 def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
     """Start everything, tell the addresses through `say`, and wait until a signal.
 
-    A server that dies is started again, a few times. With `catch_up`, one run makes up for the nights that passed while
-    nothing was up. On any address but 127.0.0.1 both servers ask for a password.
+    A server or worker that dies is started again, a few times. With `catch_up`, one run makes up for the nights that
+    passed while nothing was up. On any address but 127.0.0.1 both servers ask for a password.
 
-    Raises ServerError when the address or a port cannot be used, another `up` runs in this home, a process does not
-    start, the worker dies, or a server dies again and again.
+    Raises ServerError when the address or a port cannot be used, another `up` runs in this home, or a process does not
+    start or dies again and again.
     """
     with _only_one(), terminable():
         end_orphans()
@@ -59,7 +59,7 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
         if access is not None:
             own = without_secrets(environment, access)
             os.environ[PREFECT_AUTH] = environment[PREFECT_AUTH]  # what this process itself asks is let in, too
-        children: list[ChildProcess | KeptServer] = []
+        children: list[KeptProcess] = []
         servers_file = home() / SERVERS_FILE
         try:
             _start_servers(children, ports, environment)
@@ -111,10 +111,14 @@ def mlflow_server(ports: Ports, environment: Mapping[str, str], *, again: bool =
     return ChildProcess("the MLflow server", command, environment=environment, log=_log("mlflow"), again=again)
 
 
-def worker(environment: Mapping[str, str]) -> ChildProcess:
+def worker(environment: Mapping[str, str], *, again: bool = False) -> ChildProcess:
     """Start a process worker, which creates the work pool where it is missing; one flow run at a time."""
+    if again:
+        # The runs of the one before: the new one would not know them, and one more would run beside them.
+        end_strays()
+        end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
     command = [*_python("prefect"), "worker", "start", "--pool", WORK_POOL, "--type", "process", "--limit", "1"]
-    return ChildProcess("the worker", command, environment=environment, log=_log("worker"))
+    return ChildProcess("the worker", command, environment=environment, log=_log("worker"), again=again)
 
 
 def apply_deployments(environment: Mapping[str, str]) -> None:
@@ -194,28 +198,30 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
             server.stop()
 
 
-def _start_servers(children: list[ChildProcess | KeptServer], ports: Ports, environment: Mapping[str, str]) -> None:
+def _start_servers(children: list[KeptProcess], ports: Ports, environment: Mapping[str, str]) -> None:
     # Each child is in the list before anything can fail, so that `finally` in the caller stops it.
     with waiting("starting the Prefect server and the MLflow server"):
-        children.append(prefect := KeptServer(lambda again: prefect_server(ports, environment, again=again)))
-        children.append(mlflow := KeptServer(lambda again: mlflow_server(ports, environment, again=again)))
+        children.append(prefect := KeptProcess(lambda again: prefect_server(ports, environment, again=again)))
+        children.append(mlflow := KeptProcess(lambda again: mlflow_server(ports, environment, again=again)))
         wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), prefect.child)
         wait_until(lambda: answers(f"{ports.mlflow_url}/health"), mlflow.child)
     end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
 
 
 def _start_worker(
-    children: list[ChildProcess | KeptServer], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
+    children: list[KeptProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
 ) -> None:
     with waiting("starting the worker and applying the deployments"):
-        children.append(working := worker(environment))
-        wait_until(lambda: worker_online(ports), working)
+        working = KeptProcess(
+            lambda again: worker(environment, again=again), ready=lambda: answers(f"{ports.prefect_url}/api/health")
+        )
+        children.append(working)
+        wait_until(lambda: worker_online(ports), working.child)
         apply_deployments(environment)
         apply_automations(environment[API_VARIABLE], webhook=webhook)
 
 
-def _watch(children: Sequence[ChildProcess | KeptServer], silence: Silence, say: Say) -> None:
-    # The worker is not kept: its runs die with it, and the next `up` ends them.
+def _watch(children: Sequence[KeptProcess], silence: Silence, say: Say) -> None:
     pause = threading.Event()
     while True:
         for child in children:

@@ -250,8 +250,8 @@ class Campaign:
         if role == "child":
             return
         if role not in ("flow", "supervisor"):
-            # Its servers it starts again; without its worker it stops, and whoever starts it again goes on.
-            house.wait_for_its_end(longest={"up": 60, "worker": 20}.get(role, 5))
+            # Its servers and its worker it starts again.
+            house.wait_for_its_end(longest=60 if role == "up" else 5)
             if not house.is_up():
                 house.up()
         if role in ("flow", "worker", "up", "supervisor"):

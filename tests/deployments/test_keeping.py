@@ -13,7 +13,7 @@ import pytest
 from rest import poll
 from running_up import survivors
 
-from deployments.keeping import KeptServer
+from deployments.keeping import KeptProcess
 from deployments.processes import ChildProcess, ServerError
 
 
@@ -33,23 +33,23 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def server(tmp_path: Path, clock: Clock) -> Iterator[KeptServer]:
+def server(tmp_path: Path, clock: Clock) -> Iterator[KeptProcess]:
     def start(again: bool) -> ChildProcess:
         script = f"import time; print('again' if {again} else 'first', flush=True); time.sleep(600)"
         command = [sys.executable, "-c", script]
         return ChildProcess("the server", command, environment=os.environ, log=tmp_path / "server.log", again=again)
 
-    kept = KeptServer(start, clock=clock)
+    kept = KeptProcess(start, clock=clock)
     yield kept
     kept.stop()
 
 
-def die(server: KeptServer) -> None:
+def die(server: KeptProcess) -> None:
     os.killpg(server.child.pid, signal.SIGKILL)
     server.child._process.wait()
 
 
-def test_it_is_started_again_after_a_pause_that_doubles(server: KeptServer, clock: Clock) -> None:
+def test_it_is_started_again_after_a_pause_that_doubles(server: KeptProcess, clock: Clock) -> None:
     assert server.check() is None
     for pause in (1, 2, 4):
         before = server.child.pid
@@ -63,7 +63,7 @@ def test_it_is_started_again_after_a_pause_that_doubles(server: KeptServer, cloc
         assert server.check() is None
 
 
-def test_the_fourth_death_within_ten_minutes_is_the_error(server: KeptServer, clock: Clock, tmp_path: Path) -> None:
+def test_the_fourth_death_within_ten_minutes_is_the_error(server: KeptProcess, clock: Clock, tmp_path: Path) -> None:
     for _ in range(3):
         die(server)
         server.check()
@@ -75,7 +75,30 @@ def test_the_fourth_death_within_ten_minutes_is_the_error(server: KeptServer, cl
     assert str(tmp_path / "server.log") in caught.value.remedy
 
 
-def test_deaths_of_long_ago_are_forgotten(server: KeptServer, clock: Clock) -> None:
+def test_it_is_not_started_again_before_all_is_ready_for_it(tmp_path: Path, clock: Clock) -> None:
+    starts: list[bool] = []
+    ready: list[bool] = []
+
+    def start(again: bool) -> ChildProcess:
+        starts.append(again)
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return ChildProcess("the worker", command, environment=os.environ, log=tmp_path / "worker.log")
+
+    kept = KeptProcess(start, ready=lambda: bool(ready), clock=clock)
+    try:
+        die(kept)
+        assert "started again" in str(kept.check())
+        clock.now += 60
+        kept.check()
+        assert starts == [False]
+        ready.append(True)
+        kept.check()
+        assert starts == [False, True]
+    finally:
+        kept.stop()
+
+
+def test_deaths_of_long_ago_are_forgotten(server: KeptProcess, clock: Clock) -> None:
     for _ in range(5):
         die(server)
         assert server.check() == "the server stopped with exit code -9: started again in 1 s"
@@ -93,7 +116,7 @@ def test_what_a_dead_server_had_started_is_gone_before_the_next_one_needs_its_po
         command = [sys.executable, "-c", script]
         return ChildProcess("the server", command, environment=os.environ, log=tmp_path / "server.log", again=again)
 
-    kept = KeptServer(start, clock=clock)
+    kept = KeptProcess(start, clock=clock)
     try:
         process = psutil.Process(kept.child.pid)
         [left] = poll(process.children)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.leftovers import OWNER_VARIABLE, end_orphans, owned
+from deployments.leftovers import OWNER_VARIABLE, end_orphans, end_strays, owned
 
 # An owner that starts a server, says which, and waits to be killed. The server does not listen to SIGTERM.
 OWNER = """
@@ -72,6 +72,29 @@ def test_what_we_own_is_ended_at_our_end_only() -> None:
         assert child.poll() is None
         end_orphans(of_this_process=True)
         assert not runs(process)
+
+
+def test_what_a_dead_child_had_started_is_a_stray_but_not_what_a_living_one_did() -> None:
+    # As a worker does with a flow run: in a session of its own, in its own environment.
+    script = (
+        "import subprocess, sys, time; "
+        "run = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
+        "print(run.pid, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", script]
+    workers = [subprocess.Popen(command, env={**os.environ, **owned()}, stdout=subprocess.PIPE) for _ in range(2)]
+    pipes = [worker.stdout for worker in workers if worker.stdout is not None]
+    dead, living = (psutil.Process(int(pipe.readline())) for pipe in pipes)
+    workers[0].kill()
+    workers[0].wait()
+    assert runs(dead)
+    end_strays()
+    assert (runs(dead), runs(living), workers[1].poll()) == (False, True, None)
+    end_orphans(of_this_process=True)
+    for worker, pipe in zip(workers, pipes, strict=True):
+        worker.wait()
+        pipe.close()
+    assert not runs(living)
 
 
 def test_who_looks_does_not_end_itself_though_its_own_owner_is_gone() -> None:

@@ -30,8 +30,10 @@ from running_up import Up, environment, survivors
 from deployments.environment import answers
 from llm.families import FAMILIES
 from llm.files import read_json, sha256_of
+from llm.recipe import Recipe
 
 pytestmark = pytest.mark.slow
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 # Continuous integration has a browser, and must notice when it has not.
 in_browser = pytest.mark.skipif(
     CHROMIUM is None and "NIGHTSHIFT_CI" not in os.environ, reason="chromium is not installed (.ci/chromium does it)"
@@ -220,6 +222,41 @@ def test_a_server_that_dies_is_started_again_and_given_up_when_it_dies_again_and
     assert "error: the MLflow server stopped with exit code -9" in errors
     assert str(home / "logs" / "mlflow.log") in errors
     assert survivors(children) == []
+
+
+@pytest.mark.chaos
+def test_a_worker_that_dies_is_started_again_and_what_it_ran_is_over(home: Path, toy_recipe: Recipe) -> None:
+    running = Up.start(home)
+    running.wait_until_ready()
+    try:
+        endless = start_retrain(running, toy_recipe, steps=1_000_000)
+        [worker] = (one for one in psutil.Process(running.process.pid).children() if "worker" in one.cmdline())
+        ran = poll(lambda: [one for one in worker.children(recursive=True) if runs(one, endless)])
+        worker.kill()
+        assert poll(lambda: state_of(running, endless) in ENDED)
+        assert state_of(running, endless) == "CRASHED"
+        assert survivors(psutil.wait_procs(ran, timeout=TIMEOUT_S)[1]) == []
+        short = start_retrain(running, toy_recipe, steps=4)
+        assert poll(lambda: state_of(running, short) in ENDED)
+        assert state_of(running, short) == "COMPLETED"
+    finally:
+        running.end()
+
+
+def start_retrain(running: Up, recipe: Recipe, *, steps: int) -> str:
+    training = recipe.training.model_copy(update={"steps": steps, "warmup": 1})
+    config = recipe.model_copy(update={"training": training}).model_dump(mode="json")
+    deployment = fetch(f"{running.prefect}/api/deployments/name/retrain/retrain-classification-smoke")["id"]
+    address = f"{running.prefect}/api/deployments/{deployment}/create_flow_run"
+    return str(fetch(address, {"parameters": {"config": config}})["id"])
+
+
+def runs(process: psutil.Process, run: str) -> bool:
+    return bool(process.environ().get("PREFECT__FLOW_RUN_ID") == run)
+
+
+def state_of(running: Up, run: str) -> str:
+    return str(fetch(f"{running.prefect}/api/flow_runs/{run}")["state"]["type"])
 
 
 def mlflow_servers(running: Up) -> list[psutil.Process]:
