@@ -108,10 +108,10 @@ def models() -> None:
 
 @app.command()
 def clean(
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Keep what was used within so many days.")] = 30,
+    days: Annotated[int, typer.Option(min=7, max=3650, help="Keep what was used within so many days.")] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove stages that nothing has used for long, but for what the champions came from; nights do so themselves."""
+    """Remove stages that nothing has used for long, but not what the champions came from; whole nights do so, too."""
     from deployments import environment
 
     environment.prepare()

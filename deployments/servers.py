@@ -190,11 +190,11 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
     try:
         yield wait
     finally:
-        # Prefect sends log lines in batches; the last ones must not find the server gone.
-        for handler in logging.getLogger("prefect.flow_runs").handlers:
-            handler.flush()
-        del os.environ[API_VARIABLE]
         with undisturbed(), waiting("stopping"):
+            # Prefect sends log lines in batches; the last ones must not find the server gone.
+            for handler in logging.getLogger("prefect.flow_runs").handlers:
+                handler.flush()
+            del os.environ[API_VARIABLE]
             server.stop()
 
 

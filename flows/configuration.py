@@ -101,11 +101,12 @@ class NightlyConfig(Config):
 
     keep_days: int = Field(
         30,
-        ge=1,
+        ge=7,
         le=3650,
         title="Keep unused stages",
-        description="days: a corpus, a training or another stage that nothing has used for so long is removed at the "
-        "end of the night, but for what the champions came from; it is built again when something needs it",
+        description="days: a corpus, a training (one that was given up, too) or another stage that nothing has used "
+        "for so long is removed at the end of the night, but not what the champions and those before them came from; "
+        "it is built again when something needs it",
     )
 
     @field_validator("families")

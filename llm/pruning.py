@@ -1,21 +1,26 @@
-"""Stage folders that nothing has used for long: found, and removed, so that a home does not grow for ever."""
+"""Stage folders that nothing has used for long: found, and removed, so that a home's stages do not grow for ever."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from llm.files import storing
+from llm.errors import StageError
 from llm.lineage import walk
 from llm.stages import MANIFEST, PARTIAL, lock_of
 
-_REMOVED = ".removed-"
+# Where folders wait for their end, out of the way of who looks for stages.
+_REMOVED = ".removed"
+_LOCK_TIMEOUT_S = 600.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,72 +30,85 @@ class OldStage:
     name: str
     key: str
     path: Path
-    used: datetime
+    used: float  # seconds since 1970
     bytes: int
     whole: bool
 
 
-def old_stages(root: Path, *, unused_since: datetime) -> list[OldStage]:
-    """Stages under `root`, half-built ones too, that nothing has used since then; the longest unused first."""
-    folders = [folder for folder in root.glob("*/*") if folder.is_dir() and not folder.name.startswith(_REMOVED)]
-    found = [stage for folder in folders if (stage := _known(folder)) is not None and stage.used < unused_since]
-    return sorted(found, key=lambda stage: (stage.used, stage.path))
+def unneeded_stages(root: Path, *, unused_since: datetime, keep: Callable[[], Iterable[str]]) -> list[OldStage]:
+    """Stages under `root`, half-built ones too, that nothing has used since then; the longest unused first.
+
+    Left out is what one that was used, or one with a key of `keep`, was made from: `keep` is called only where there is
+    something old.
+    """
+    known = [stage for folder in root.glob("[!.]*/*") if (stage := _known(folder)) is not None]
+    limit = unused_since.astimezone(UTC).timestamp()
+    old = [stage for stage in known if stage.used < limit]
+    if not old:
+        return []
+    young = [stage.key for stage in known if stage.used >= limit]
+    needed = {manifest["key"] for manifest in walk([*young, *keep()], root=root)}
+    return sorted((stage for stage in old if stage.key not in needed), key=lambda stage: (stage.used, stage.path))
 
 
 def _known(folder: Path) -> OldStage | None:
     whole = (folder / MANIFEST).exists()
-    if not whole and not folder.name.startswith(PARTIAL):
+    if folder.is_symlink() or not (whole or folder.name.startswith(PARTIAL)):
         return None  # none of ours
     try:
-        # A stage that is used again gets a new time on its manifest; one that is being built, new files.
-        seen = [folder / MANIFEST] if whole else [folder, *folder.rglob("*")]
-        used = max(path.stat().st_mtime for path in seen)
+        used = _used(folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     except FileNotFoundError:
         return None  # somebody is at work in it
-    return OldStage(
-        name=folder.parent.name,
-        key=folder.name.removeprefix(PARTIAL),
-        path=folder,
-        used=datetime.fromtimestamp(used, UTC),
-        bytes=size,
-        whole=whole,
-    )
+    return OldStage(folder.parent.name, folder.name.removeprefix(PARTIAL), folder, used=used, bytes=size, whole=whole)
 
 
-def without_lineage(stages: Iterable[OldStage], keys: Iterable[str], *, root: Path) -> list[OldStage]:
-    """The stages that have no part in those with these keys."""
-    kept = {manifest["key"] for manifest in walk(keys, root=root)}
-    return [stage for stage in stages if stage.key not in kept]
+def _used(folder: Path) -> float:
+    """When a stage was last used, which renews its manifest, or a half-built one written to."""
+    manifest = folder / MANIFEST
+    seen = [manifest] if manifest.exists() else [folder, *folder.rglob("*")]
+    return max(path.stat().st_mtime for path in seen)
 
 
-def remove(stages: Collection[OldStage], *, root: Path) -> list[OldStage]:
+def remove(stages: Iterable[OldStage], *, root: Path) -> list[OldStage]:
     """Remove stages under `root`, but for those that somebody uses after all; returns those removed.
 
-    A folder first loses its name, so that no half of a stage is ever found. What an earlier removal left goes too.
-    Nothing is done while another process removes.
+    A folder first goes elsewhere, so that no half of a stage is ever found. What an earlier removal left goes too. One
+    that cannot be removed is told and passed over.
 
-    Raises StorageError when the disk fails.
+    Raises StageError when another process removes for ten minutes.
     """
     if not root.exists():
         return []
+    waiting = root / _REMOVED
     try:
-        with storing(root), FileLock(root / ".pruning.lock", timeout=0):
-            removed = [stage for stage in stages if _hide(stage)]
-            for folder in root.glob(f"*/{_REMOVED}*"):
-                shutil.rmtree(folder)
+        with FileLock(root / ".pruning.lock", timeout=_LOCK_TIMEOUT_S):
+            waiting.mkdir(exist_ok=True)
+            removed = [stage for stage in stages if _put_away(stage, waiting)]
+            for folder in waiting.iterdir():
+                shutil.rmtree(folder, onerror=_tell)
     except Timeout:
-        return []
+        raise StageError(
+            f"{root}: another process has been removing old stages for {_LOCK_TIMEOUT_S / 60:.0f} minutes",
+            remedy="stop that process, or wait for it",
+        ) from None
     return removed
 
 
-def _hide(stage: OldStage) -> bool:
+def _put_away(stage: OldStage, waiting: Path) -> bool:
+    place = waiting / f"{stage.name}-{stage.key}-{os.getpid()}"
     try:
         with FileLock(lock_of(stage.path.parent, stage.key), timeout=0):
-            now = _known(stage.path)
-            if now is None or now.used != stage.used:
-                return False
-            os.replace(stage.path, stage.path.with_name(f"{_REMOVED}{stage.key}-{os.getpid()}"))
+            os.replace(stage.path, place)
+            if _used(place) == stage.used:
+                return True
+            os.replace(place, stage.path)  # it was used since it was looked at
     except Timeout:
-        return False  # it is being built
-    return True
+        log.info("%s is being built, and stays", stage.path)
+    except OSError as error:
+        _tell(None, str(stage.path), (type(error), error, None))
+    return False
+
+
+def _tell(_function: object, path: str, failed: tuple[object, BaseException, object]) -> None:
+    log.warning("%s cannot be removed: %s", path, failed[1])

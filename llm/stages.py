@@ -8,11 +8,13 @@ in, what came out, and the SHA-256 of every file; lineage is a walk over manifes
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -31,6 +33,8 @@ PARTIAL = ".partial-"
 _KEY_LENGTH = 16
 _NAME = re.compile(r"[\w-][\w.-]*")
 _LOCK_TIMEOUT_S = 6 * 3600
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
     parent = root / spec.name
     final = parent / spec.key
     if (final / MANIFEST).exists():
-        return _reused(spec, final)
+        with suppress(FileNotFoundError):  # it was old, and is being removed: it is built again
+            return _reused(spec, final)
     with storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_of(parent, spec.key))
@@ -131,12 +136,22 @@ def lock_of(parent: Path, key: str) -> Path:
 
 
 def _reused(spec: StageSpec, final: Path) -> Stage:
-    with storing(final):
-        os.utime(final / MANIFEST)  # when it was last used: see `llm.pruning`
+    _note_use(final)
     if spec.scratch is not None and (final / spec.scratch).exists():
         # Whoever built it was killed just after the folder had got its name.
         shutil.rmtree(final / spec.scratch, ignore_errors=True)
     return open_stage(final, reused=True)
+
+
+def _note_use(final: Path) -> None:
+    """Renew the time of the manifest: `llm.pruning` removes what nothing has used for long."""
+    try:
+        os.utime(final / MANIFEST)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        # Somebody else's stages, or a disk that only reads: they can be used all the same.
+        log.debug("the use of %s cannot be noted: %s", final, error)
 
 
 def _build(spec: StageSpec, build: Build, *, final: Path) -> None:

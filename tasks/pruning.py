@@ -1,4 +1,4 @@
-"""The Prefect task that removes what a home no longer needs, and what it does: stages and champions of long ago."""
+"""The Prefect task that removes stages of long ago, and the same by hand."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from prefect.logging import get_run_logger
 
 from llm.families import FAMILIES
 from llm.home import stages_folder
-from llm.pruning import OldStage, old_stages, remove, without_lineage
+from llm.pruning import OldStage, remove, unneeded_stages
 from tasks.figures import size
-from tasks.registry.versions import champion
+from tasks.registry.aliases import read_aliases
+from tasks.registry.connection import client, registry_errors
+from tasks.registry.versions import get_version
 
 
 @task(name="remove old stages", cache_policy=NO_CACHE, persist_result=False)
@@ -27,23 +29,27 @@ def remove_old_stages(days: int) -> None:
 def clean_up(days: int, *, dry_run: bool) -> str:
     """The same by hand, and what to tell; with `dry_run` nothing is removed.
 
-    Raises RegistryError, and StorageError when the disk fails.
+    Raises RegistryError, and StageError when another process is at it and does not end.
     """
     old = unneeded(days)
     return f"would remove {told(old, days)}" if dry_run else f"removed {told(remove(old, root=stages_folder()), days)}"
 
 
 def unneeded(days: int) -> list[OldStage]:
-    """Stages that nothing has used for so many days, but for those that a champion came from.
+    """Stages that nothing has used for so many days and no version with an alias (the champion) came from.
 
-    Raises RegistryError when the registry cannot say who is champion; it is asked only where there is something old.
+    Raises RegistryError when the registry does not answer; it is asked only where there is something old.
     """
-    root = stages_folder()
-    old = old_stages(root, unused_since=datetime.now(UTC) - timedelta(days=days))
-    if not old:
-        return []
-    champions = [version.training_key for family in FAMILIES if (version := champion(family)) is not None]
-    return without_lineage(old, champions, root=root)
+    since = datetime.now(UTC) - timedelta(days=days)
+    return unneeded_stages(stages_folder(), unused_since=since, keep=_named_trainings)
+
+
+def _named_trainings() -> list[str]:
+    with registry_errors("asking which versions have an alias"):
+        registry = client()
+        numbers = {family: set(read_aliases(registry, family).versions.values()) for family in FAMILIES}
+        versions = [get_version(registry, family, number) for family in FAMILIES for number in numbers[family]]
+    return [version.training_key for version in versions]
 
 
 def told(stages: Sequence[OldStage], days: int) -> str:

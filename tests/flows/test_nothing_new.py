@@ -105,7 +105,8 @@ def test_a_night_removes_what_nothing_has_used_for_long_but_not_what_the_champio
     left = {manifest.parts[-3] for manifest in home.glob("stages/*/*/manifest.json")}
     assert {manifest.parts[-3] for manifest in stages} - left == {"baselines", "evaluation"}
     assert "removed 2 stages that nothing has used for 3650 days: 1 baselines, 1 evaluation, " in caplog.text
-    assert retrain(config)["decision"] == "nothing new"
+    again = retrain(config.model_copy(update={"when_nothing_new": "continue"}))
+    assert {stage["name"] for stage in again["stages"] if not stage["reused"]} == {"baselines", "evaluation"}
 
 
 def test_a_night_is_none_the_worse_for_a_lost_reply_to_its_last_state(first, config, monkeypatch):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from llm.pruning import OldStage, old_stages, remove, without_lineage
+from llm.errors import StageError
+from llm.pruning import OldStage, remove, unneeded_stages
 from llm.stages import Stage, StageSpec, lock_of, run_stage
 
 NOW = datetime.now(UTC)
@@ -42,8 +44,8 @@ def half_built(root: Path, *, days: float) -> Path:
     return folder
 
 
-def found(root: Path) -> list[OldStage]:
-    return old_stages(root, unused_since=LIMIT)
+def found(root: Path, *keep: str) -> list[OldStage]:
+    return unneeded_stages(root, unused_since=LIMIT, keep=lambda: keep)
 
 
 def test_stages_are_old_by_their_last_use_and_the_longest_unused_come_first(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_stages_are_old_by_their_last_use_and_the_longest_unused_come_first(tmp_
         age(build(name, tmp_path).path / "manifest.json", days=days)
     old = found(tmp_path)
     assert [(stage.name, stage.whole) for stage in old] == [("corpus", True), ("tokens", True)]
-    assert abs(old[0].used - (NOW - timedelta(days=40))) < timedelta(seconds=1)
+    assert old[0].used == pytest.approx((NOW - timedelta(days=40)).timestamp(), abs=1)
     assert old[0].bytes == 5 + (old[0].path / "manifest.json").stat().st_size
 
 
@@ -89,9 +91,22 @@ def test_what_a_stage_came_from_is_kept_with_it(tmp_path: Path) -> None:
     other = build("training", tmp_path, corpus=corpus)
     for stage in (corpus, tokens, training, other):
         age(stage.path / "manifest.json", days=31)
-    assert [stage.key for stage in without_lineage(found(tmp_path), [training.key, "gone"], root=tmp_path)] == [
-        other.key
-    ]
+    assert [stage.key for stage in found(tmp_path, training.key, "gone")] == [other.key]
+
+
+def test_what_a_stage_in_use_came_from_is_kept_though_only_that_is_looked_at(tmp_path: Path) -> None:
+    shard = build("shard", tmp_path)
+    corpus = build("corpus", tmp_path, shard=shard)
+    older = build("corpus", tmp_path)
+    for stage in (shard, corpus, older):
+        age(stage.path / "manifest.json", days=31)
+    build("corpus", tmp_path, shard=shard)
+    assert [stage.key for stage in found(tmp_path)] == [older.key]
+
+
+def test_nobody_is_asked_what_to_keep_where_nothing_is_old(tmp_path: Path) -> None:
+    build("corpus", tmp_path)
+    assert unneeded_stages(tmp_path, unused_since=LIMIT, keep=lambda: pytest.fail("asked")) == []
 
 
 def test_a_stage_that_was_used_since_it_was_looked_at_is_kept(tmp_path: Path) -> None:
@@ -109,21 +124,52 @@ def test_a_stage_that_is_being_built_is_kept(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "weights").exists()
 
 
-def test_one_process_removes_at_a_time(tmp_path: Path) -> None:
+def test_one_process_removes_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     age(build("corpus", tmp_path).path / "manifest.json", days=31)
-    with FileLock(tmp_path / ".pruning.lock"):
-        assert remove(found(tmp_path), root=tmp_path) == []
+    monkeypatch.setattr("llm.pruning._LOCK_TIMEOUT_S", 0.0)
+    with FileLock(tmp_path / ".pruning.lock"), pytest.raises(StageError, match="another process has been removing"):
+        remove(found(tmp_path), root=tmp_path)
     assert len(remove(found(tmp_path), root=tmp_path)) == 1
 
 
 def test_a_removal_that_was_killed_is_ended_by_the_next(tmp_path: Path) -> None:
-    left = tmp_path / "corpus" / ".removed-abc-1"
+    left = tmp_path / ".removed" / "corpus-abc-1"
     left.mkdir(parents=True)
     (left / "manifest.json").write_text("{}")
     age(left / "manifest.json", days=31)
     assert found(tmp_path) == []
     remove([], root=tmp_path)
     assert not left.exists()
+
+
+def test_what_cannot_be_removed_is_told_and_keeps_nothing_else_from_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = build("corpus", tmp_path), build("tokens", tmp_path)
+    age(first.path / "manifest.json", days=32)
+    age(second.path / "manifest.json", days=31)
+    old = found(tmp_path)
+    shutil.rmtree(first.path)
+    first.path.write_text("a file now")
+    in_its_way = tmp_path / ".removed" / f"corpus-{first.key}-{os.getpid()}"
+    in_its_way.mkdir(parents=True)
+    (in_its_way / "file").write_text("")
+    assert [stage.key for stage in remove(old, root=tmp_path)] == [second.key]
+    assert f"{first.path} cannot be removed: " in caplog.text
+    assert list((tmp_path / ".removed").iterdir()) == []
+
+
+def test_a_stage_that_goes_while_it_is_opened_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = build("corpus", tmp_path)
+    renew = os.utime
+
+    def too_late(path: Path) -> None:
+        monkeypatch.setattr(os, "utime", renew)
+        shutil.rmtree(stage.path)
+        renew(path)
+
+    monkeypatch.setattr(os, "utime", too_late)
+    assert not build("corpus", tmp_path).reused
 
 
 @pytest.mark.parametrize("name", ["notes", ".hidden"])
