@@ -102,6 +102,18 @@ def refusal(error: BaseException) -> str | None:
     return os.strerror(number) if number in _REFUSALS else None
 
 
+def refusal_beneath(error: BaseException) -> str | None:
+    """In words, why a disk did not take what was written, where `error` or one that led to it says so."""
+    words = {os.strerror(number) for number in _REFUSALS}
+    beneath: BaseException | None = error
+    while beneath is not None:
+        # shutil puts what it could not copy into a list of texts.
+        if found := next((word for word in words if word in str(beneath)), None):
+            return found
+        beneath = beneath.__cause__ or beneath.__context__
+    return None
+
+
 def fsync_folder(folder: Path) -> None:
     """Make a rename or a new name inside `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)

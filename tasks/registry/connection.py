@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryError
+from llm.files import refusal_beneath
 from llm.home import home
 from tasks.registry.patience import patient
 
@@ -69,13 +70,18 @@ def _create_database(path: Path, new_client: MlflowClient) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what MLflow says; of a list, the line that announces it and the first entry."""
+    """The first line of what MLflow says; of a list, the line that announces it and the first entry.
+
+    A disk that is full is named where MLflow says that a file cannot be copied.
+    """
     # SQLAlchemy puts its own remark before what the database said.
     lines = [text for line in str(error).splitlines() if (text := line.strip("# \t"))]
     lines = [line for line in lines if not line.startswith("(raised as a result of")]
     if not lines:
         return type(error).__name__
-    return " ".join(lines[:3]) if lines[0].endswith(":") else lines[0]
+    said = " ".join(lines[:3]) if lines[0].endswith(":") else lines[0]
+    disk = refusal_beneath(error)
+    return said if disk is None or disk in said else f"{disk}: {said}"
 
 
 @contextmanager

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 from mlflow.exceptions import MlflowException
 
@@ -31,3 +36,22 @@ def test_the_line_that_says_what_happened_is_told_with_what_was_being_done_and_w
     assert caught.value.problem.startswith("MLflow at sqlite:////")
     assert caught.value.problem.endswith(f"failed while taking metrics: {told}")
     assert "that its disk has space" in caught.value.remedy
+
+
+def test_a_full_disk_is_named_where_mlflow_speaks_of_a_file_that_cannot_be_copied(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "model.py").write_text("x = 1")
+
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    def log_model() -> None:
+        try:
+            shutil.copytree(tmp_path / "code", tmp_path / "copy", copy_function=full)
+        except OSError as error:
+            raise MlflowException("Failed to copy the specified code path") from error
+
+    with pytest.raises(RegistryError) as caught, registry_errors("registering the model"):
+        log_model()
+    expected = "failed while registering the model: No space left on device: Failed to copy the specified code path"
+    assert caught.value.problem.endswith(expected)
