@@ -63,12 +63,14 @@ def train(of: Recipe, data: Data) -> Stage:
 
 
 def register(of: Recipe, data: Data, training: Stage) -> None:
-    """Register the training and make it champion over whoever is; nothing is left to do where it is champion."""
+    """Register the training and make it champion over whoever is; where it is champion, as in a night, only its run."""
     now = champion(of.family)
-    if now is not None and now.training_key == training.key:
-        return
     evaluation = evaluation_of(of, training, data.corpus, root=stages_folder())
     with _run(of, training) as run:
+        if now is not None and now.training_key == training.key:
+            if run.unfinished:
+                run.open()  # it is closed as it should have been
+            return
         version = register_training(
             of,
             run,
