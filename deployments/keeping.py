@@ -31,15 +31,15 @@ class KeptProcess:
     def check(self) -> str | None:
         """Start it again where it has died, after a pause that doubles; returns what there is to tell.
 
-        Raises ServerError, with the end of the log, at the fourth death within ten minutes.
+        Raises ServerError, with the end of the log, at the fourth death within ten minutes; a start that fails, because
+        what it needs has died meanwhile, is one more.
         """
         now = self._clock()
-        if self._due is not None:
-            if now >= self._due and self._ready():
-                self._due, self.child = None, self._start(True)
-            return None
         try:
-            self.child.check()
+            if self._due is None:
+                self.child.check()
+            elif now >= self._due and self._ready():
+                self.child, self._due = self._start(True), None
         except ServerError as error:
             # What it has started may still hold its port.
             self.child.stop()

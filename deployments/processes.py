@@ -52,24 +52,33 @@ def undisturbed() -> Iterator[None]:
 
 
 class ChildProcess:
-    """One long-running command; stdout and stderr go to `log`, which is started anew unless it is run `again`."""
+    """One long-running command; stdout and stderr go to `log`, which is started anew unless it is run `again`.
+
+    Raises ServerError when the system does not start it.
+    """
 
     def __init__(
         self, name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path, again: bool = False
     ) -> None:
         self.name = name
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab" if again else "wb") as output:
-            # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
-            self._process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._stopped = False
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab" if again else "wb") as output:
+                # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
+                self._process = subprocess.Popen(
+                    command,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise ServerError(
+                f"{name} could not be started: {error}", remedy="see whether memory, processes or the disk ran out"
+            ) from None
 
     @property
     def pid(self) -> int:
@@ -87,6 +96,8 @@ class ChildProcess:
 
     def stop(self) -> None:
         """End the process and everything that it started: SIGTERM, ten seconds, SIGKILL."""
+        if self._stopped:
+            return  # the system may have given its number to another process
         # A worker puts every flow run into a session of its own, out of reach of killpg: remember them first.
         family = _descendants(self.pid)
         _signal_group(self.pid, signal.SIGTERM)
@@ -102,6 +113,7 @@ class ChildProcess:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(stubborn, timeout=_GRACE_S)
+        self._stopped = True
 
 
 def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,55 @@ def test_it_is_not_started_again_before_all_is_ready_for_it(tmp_path: Path, cloc
         ready.append(True)
         kept.check()
         assert starts == [False, True]
+    finally:
+        kept.stop()
+
+
+def test_a_start_that_fails_is_a_death_and_is_tried_again(tmp_path: Path, clock: Clock) -> None:
+    away = tmp_path / "not-there-yet"
+    environment = {"PATH": os.environ["PATH"]}
+
+    def start(again: bool) -> ChildProcess:
+        command = [str(away), "600"] if again else [sys.executable, "-c", "import time; time.sleep(600)"]
+        return ChildProcess("the worker", command, environment=environment, log=tmp_path / "worker.log", again=again)
+
+    kept = KeptProcess(start, clock=clock)
+    try:
+        die(kept)
+        assert kept.check() == "the worker stopped with exit code -9: started again in 1 s"
+        clock.now += 1
+        assert re.fullmatch(
+            f"the worker could not be started: .*No such file or directory: '{away}': started again in 2 s",
+            str(kept.check()),
+        )
+        away.symlink_to("/bin/sleep")
+        clock.now += 1
+        assert kept.check() is None
+        assert kept.child.name == "the worker"
+        clock.now += 1
+        assert kept.check() is None
+        assert psutil.Process(kept.child.pid).name() == "not-there-yet"
+    finally:
+        kept.stop()
+
+
+def test_the_fourth_start_that_fails_is_the_error(tmp_path: Path, clock: Clock) -> None:
+    def start(again: bool) -> ChildProcess:
+        if again:
+            raise ServerError("the Prefect server did not answer", remedy="see its log")
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return ChildProcess("the worker", command, environment=os.environ, log=tmp_path / "worker.log")
+
+    kept = KeptProcess(start, clock=clock)
+    try:
+        die(kept)
+        for pause in (2, 4):
+            kept.check()
+            clock.now += 10
+            assert str(kept.check()).endswith(f"started again in {pause} s")
+        clock.now += 10
+        with pytest.raises(ServerError, match="the Prefect server did not answer"):
+            kept.check()
     finally:
         kept.stop()
 
