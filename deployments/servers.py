@@ -88,7 +88,8 @@ def prefect_server(
     ports: Ports, environment: Mapping[str, str], *, log: str = "prefect", again: bool = False
 ) -> ChildProcess:
     """Start the Prefect server; it answers some seconds later (`wait_until`)."""
-    command = [*_python("prefect"), "server", "start", "--host", ports.host, "--port", str(ports.prefect)]
+    command = [*_python("deployments.prefect_server"), "server", "start"]
+    command += ["--host", ports.host, "--port", str(ports.prefect)]
     return ChildProcess("the Prefect server", command, environment=environment, log=_log(log), again=again)
 
 

@@ -38,7 +38,7 @@ _ROLES = {
     "prefect.runner._workspace_supervisor": "supervisor",
     "prefect.runner._workspace_resolver": "supervisor",
     "prefect worker": "worker",
-    "prefect server": "prefect server",
+    "deployments.prefect_server": "prefect server",
     "mlflow server": "mlflow server",
     "uvicorn": "mlflow server",
     "deployments.cli up": "up",

@@ -1,0 +1,74 @@
+"""Prefect's server looks for background work every other second, and misses none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from docket import Docket
+from rest import TIMEOUT_S
+
+from deployments.prefect_server import EVERY, PatientWorker
+
+NEVER = timedelta(days=1)
+
+
+def test_prefect_makes_its_worker_of_our_class() -> None:
+    script = (
+        "from deployments.prefect_server import be_patient\n"
+        "be_patient()\n"
+        "from prefect.server.api import background_workers\n"
+        "print(background_workers.Worker.__name__)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == PatientWorker.__name__
+
+
+def test_it_looks_every_other_second_for_due_and_for_new_work() -> None:
+    async def intervals() -> tuple[timedelta, timedelta]:
+        async with Docket(name="intervals", url="memory://") as queue, PatientWorker(queue) as worker:
+            return worker.minimum_check_interval, worker.scheduling_resolution
+
+    assert asyncio.run(intervals()) == (EVERY, EVERY)
+    assert timedelta(seconds=2) == EVERY
+
+
+def test_work_for_now_is_begun_at_once_however_seldom_it_looks() -> None:
+    async def add(queue: Docket, work: Callable[[], Awaitable[None]]) -> None:
+        await queue.add(work)()
+
+    assert done(add, minimum_check_interval=NEVER, scheduling_resolution=NEVER)
+
+
+def test_work_for_later_is_begun_when_it_is_due() -> None:
+    async def add(queue: Docket, work: Callable[[], Awaitable[None]]) -> None:
+        await queue.add(work, when=datetime.now(UTC) + timedelta(milliseconds=300))()
+
+    assert done(add)
+
+
+def done(add: Callable[[Docket, Callable[[], Awaitable[None]]], Awaitable[None]], **intervals: timedelta) -> bool:
+    """Whether a running worker did what `add` put into its queue, twice."""
+
+    async def watch() -> bool:
+        begun = asyncio.Event()
+
+        async def work() -> None:
+            begun.set()
+
+        async with Docket(name="work", url="memory://") as queue:
+            queue.register(work)
+            async with PatientWorker(queue, **intervals) as worker:
+                running = asyncio.create_task(worker.run_forever())
+                for _ in range(2):  # the second time the worker waits already
+                    begun.clear()
+                    await add(queue, work)
+                    await asyncio.wait_for(begun.wait(), timeout=TIMEOUT_S)
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        return begun.is_set()
+
+    return asyncio.run(watch())
