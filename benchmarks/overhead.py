@@ -2,7 +2,8 @@
 
 Both run against the servers of a `nightshift up` in a home of its own. Beside the night stand the same stages as plain
 function calls of `llm`, a whole process too. Beside the training stands the same training by `llm` alone: once while
-the servers wait for work, and once while they are halted, so that the flow also pays for what they always take.
+the servers wait for work, and once while they are halted, so that the flow also pays for what they always take. The
+three go on in turns of a few seconds, and are compared step by step.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import psutil
 
 from benchmarks.race import machine
+from benchmarks.turns import Training, take_turns
 
 _ROOT = Path(__file__).parents[1]
 _START_S = 300.0
@@ -55,19 +57,6 @@ def servers(environment: Mapping[str, str], home: Path) -> Iterator[psutil.Proce
         process.wait()
 
 
-@contextmanager
-def halted(root: psutil.Process) -> Iterator[None]:
-    """Inside, the process and all that it started stand still."""
-    family = [root, *root.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in family:
-            process.resume()
-
-
 def timed(command: Sequence[str], environment: Mapping[str, str], log: Path) -> float:
     """Seconds of a whole process; raises RuntimeError with the end of what it said when it fails."""
     begun = time.perf_counter()
@@ -92,28 +81,20 @@ def cached_night(environment: Mapping[str, str], home: Path, *, rounds: int) -> 
 
 
 def training(
-    environment: Mapping[str, str], home: Path, up: psutil.Process, *, rounds: int, steps: int
-) -> dict[str, list[float]]:
-    """Seconds of the same training, as its stage took them, inside the flow and without it, in turns."""
-    found: dict[str, list[float]] = {"in the flow": [], "alone": [], "alone, servers halted": []}
-    for number in range(rounds):
-        options = [f"training.steps={steps}", f"training.seed={1000 + number}", "evaluation.must_beat=[]"]
-        settings = [part for option in options for part in ("--set", option)]
-        before = set(_trainings(home / "stages"))
-        timed(_nightshift(["run", _FAMILY, *settings]), environment, home / "training.log")
-        [new] = set(_trainings(home / "stages")) - before
-        found["in the flow"].append(_seconds(new))
-        found["alone"].append(_alone(environment, home, options))
-        with halted(up):
-            found["alone, servers halted"].append(_alone(environment, home, options))
-    return found
-
-
-def _alone(environment: Mapping[str, str], home: Path, options: Sequence[str]) -> float:
+    environment: Mapping[str, str], home: Path, up: psutil.Process, *, steps: int, turn_s: float
+) -> dict[str, Any]:
+    """The same training inside the flow and without it, step by step: see `turns.take_turns`."""
+    options = [f"training.steps={steps}", "training.seed=1000", "evaluation.must_beat=[]"]
+    settings = [part for option in options for part in ("--set", option)]
     with tempfile.TemporaryDirectory() as scratch:
-        timed(_self("--alone", scratch, str(home), *options), environment, home / "alone.log")
-        [new] = _trainings(Path(scratch))
-        return _seconds(new)
+        folders = [str(Path(scratch) / name) for name in ("waiting", "halted")]
+        alone = [["--alone", folder, str(home), *options] for folder in folders]
+        trainings = {
+            "in the flow": Training("deployments.cli", ["run", _FAMILY, *settings]),
+            "alone": Training("benchmarks.overhead", alone[0]),
+            "alone, servers halted": Training("benchmarks.overhead", alone[1], without=up),
+        }
+        return take_turns(trainings, [sys.executable, "-P", "-m"], environment, steps=steps, turn_s=turn_s)
 
 
 def plain(home: Path) -> None:
@@ -156,14 +137,6 @@ def _unheard(step: int, values: Mapping[str, float]) -> None:
     """Nobody takes these figures."""
 
 
-def _trainings(stages: Path) -> list[Path]:
-    return sorted((stages / "training").glob("[!.]*/manifest.json"))
-
-
-def _seconds(manifest: Path) -> float:
-    return float(json.loads(manifest.read_text())["seconds"])
-
-
 def _nightshift(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", "-m", "deployments.cli", *arguments]
 
@@ -181,20 +154,12 @@ def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def ratios(trainings: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """How much longer than each of the others a training in the flow took, round by round."""
-    flow, *others = trainings
-    return {
-        other: [round(inside / bare, 4) for inside, bare in zip(trainings[flow], trainings[other], strict=True)]
-        for other in others
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one JSON line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="nights of each kind, and trainings of each kind")
-    parser.add_argument("--steps", type=int, default=300, help="steps of the trainings; 0: nights only")
+    parser.add_argument("--rounds", type=int, default=3, help="nights of each kind; 0: the training only")
+    parser.add_argument("--steps", type=int, default=900, help="steps of the training; 0: nights only")
+    parser.add_argument("--turn", type=float, default=6.0, help="seconds for which each training goes on at a time")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -205,15 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scratch, home, *settings = options.alone
         alone(Path(scratch), Path(home), settings)
         return
+    facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="nightshift-overhead-") as folder:
         home = Path(folder)
         environment = os.environ | {"NIGHTSHIFT_HOME": folder, "PYTHONPATH": str(_ROOT)}
         with servers(environment, home) as up:
-            nights = cached_night(environment, home, rounds=options.rounds)
-            trainings = training(
-                environment, home, up, rounds=options.rounds if options.steps else 0, steps=options.steps
-            )
-    facts = {"nights": summary(nights), "trainings": summary(trainings), "flow_over": ratios(trainings)}
+            if options.rounds:
+                facts["nights"] = summary(cached_night(environment, home, rounds=options.rounds))
+            if options.steps:
+                facts["training"] = training(environment, home, up, steps=options.steps, turn_s=options.turn)
     print(json.dumps({"benchmark": "overhead", **facts, "machine": machine()}))
 
 

@@ -1,0 +1,181 @@
+"""The same training in several processes that go on in turns of some seconds: their paces, step by step.
+
+A machine that is never quiet changes its pace by a tenth and more from one minute to the next, so that two trainings
+one after the other say nothing of a hundredth. Here each goes on for a few seconds while the others stand still, and
+what is compared is the time that each took for the same steps.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from benchmarks import step_clock
+
+_START_S = 300.0
+_POLL_S = 0.05
+# Of the first steps, which allocate.
+_WARM_UP = 5
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Training:
+    """One that takes part: the `module` to run with `arguments`, and processes that stand still while it goes on."""
+
+    module: str
+    arguments: Sequence[str]
+    without: psutil.Process | None = None
+
+
+@dataclass
+class _Runner:
+    name: str
+    process: subprocess.Popen[bytes]
+    clock: NDArray[np.float64]
+    log: Path
+    without: psutil.Process | None
+    turns: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        if self.process.poll():
+            raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-2000:]}")
+        return bool(self.clock[-1, 1])
+
+    def wait_for_first_steps(self) -> None:
+        deadline = time.monotonic() + _START_S
+        while not self.clock[_WARM_UP, 1]:
+            if self.done or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not begin to train:\n{self.log.read_text()[-2000:]}")
+            time.sleep(_POLL_S)
+
+    def go_on(self, seconds: float) -> None:
+        with ExitStack() as stack:
+            if self.without:
+                stack.enter_context(halted(self.without))
+            begun = time.monotonic()
+            _to_all(psutil.Process.resume, _tree(self.process.pid))
+            while not self.done and time.monotonic() < begun + seconds:
+                time.sleep(_POLL_S)
+            self.stand_still()
+            self.turns.append((begun, time.monotonic()))
+
+    def stand_still(self) -> None:
+        _to_all(psutil.Process.suspend, _tree(self.process.pid))
+
+    def durations(self) -> NDArray[np.float64]:
+        """Seconds from the end of the step before to the end of each; NaN where a turn ended meanwhile."""
+        ends = np.asarray(self.clock[:, 1])
+        begins = np.concatenate([[-np.inf], ends[:-1]])
+        whole = np.zeros(len(ends), dtype=bool)
+        for begun, ended in self.turns:
+            # Steps that are not done end at 0.
+            whole |= (begun <= begins) & (begins < ends) & (ends <= ended)
+        return np.where(whole, ends - begins, np.nan)
+
+
+@contextmanager
+def halted(root: psutil.Process) -> Iterator[None]:
+    """Inside, the process and all that it started stand still."""
+    family = _tree(root.pid)
+    _to_all(psutil.Process.suspend, family)
+    try:
+        yield
+    finally:
+        _to_all(psutil.Process.resume, family)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _to_all(act: Callable[[psutil.Process], None], processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            act(process)
+
+
+def take_turns(
+    trainings: Mapping[str, Training],
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    steps: int,
+    turn_s: float,
+) -> dict[str, Any]:
+    """Run all of them, until one has done its `steps`; how much longer than each other the first one takes.
+
+    The result has the number of steps that all did without a pause, the seconds that each took for them, and for each
+    but the first the ratio of the first one's to its, with a 95 % interval from resampled turns.
+    """
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        runners = []
+        for name, training in trainings.items():
+            runner = _start(name, training, command, environment, folder=Path(folder), steps=steps)
+            stack.callback(_end, runner)
+            runner.wait_for_first_steps()
+            runner.stand_still()
+            runners.append(runner)
+        rounds = 0
+        while not any(runner.done for runner in runners):
+            # There and back, so that a pace that changes steadily favours nobody.
+            for runner in runners if rounds % 2 == 0 else reversed(runners):
+                runner.go_on(turn_s)
+            rounds += 1
+        return compared({runner.name: runner.durations() for runner in runners}, rounds=rounds)
+
+
+def _start(
+    name: str, training: Training, command: Sequence[str], environment: Mapping[str, str], *, folder: Path, steps: int
+) -> _Runner:
+    place = folder / name.replace(" ", "-")
+    clock = step_clock.make(place.with_suffix(".clock"), steps)
+    log = place.with_suffix(".log")
+    whole = [*command, "benchmarks.step_clock", str(place.with_suffix(".clock")), training.module, *training.arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(whole, env=dict(environment), stdout=output, stderr=output)
+    return _Runner(name, process, clock, log, training.without)
+
+
+def _end(runner: _Runner) -> None:
+    _to_all(psutil.Process.kill, _tree(runner.process.pid))
+    runner.process.wait()
+
+
+def compared(durations: Mapping[str, NDArray[np.float64]], *, rounds: int) -> dict[str, Any]:
+    """What `take_turns` returns, of seconds by step and name; NaN where a step did not count."""
+    first, *others = durations
+    [shared] = np.nonzero(np.all([np.isfinite(each) for each in durations.values()], axis=0))
+    took = {name: each[shared] for name, each in durations.items()}
+    ratios = {other: _ratio(took[first], took[other], blocks=max(2, rounds)) for other in others}
+    seconds = {name: round(float(each.sum()), 2) for name, each in took.items()}
+    return {"steps": len(shared), "rounds": rounds, "seconds": seconds, "ratio": ratios}
+
+
+def _ratio(first: NDArray[np.float64], other: NDArray[np.float64], *, blocks: int) -> dict[str, Any]:
+    # What disturbs a step disturbs its neighbours: blocks of them are drawn, not steps.
+    sums = np.array([[part.sum() for part in np.array_split(each, blocks)] for each in (first, other)])
+    drawn = np.random.default_rng(0).integers(0, blocks, size=(_RESAMPLES, blocks))
+    resampled = sums[0][drawn].sum(axis=1) / sums[1][drawn].sum(axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {
+        "all": round(float(first.sum() / other.sum()), 4),
+        "from": round(float(low), 4),
+        "to": round(float(high), 4),
+        "median_step": round(float(np.median(first / other)), 4),
+    }
