@@ -27,6 +27,7 @@ from llm.files import canonical_json, fsync_folder, read_json, sha256_of, write_
 from llm.model.products import Products
 from llm.training.averaging import WeightAverage
 from llm.training.muon import Muon
+from llm.training.random_state import random_state, restore_random_state
 from llm.training.stability import Stability
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,11 @@ class Trained:
     model: nn.Module
     optimizers: Sequence[Optimizer]
     average: WeightAverage
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
 
 
 def save_checkpoint(folder: Path, trained: Trained, *, progress: Progress, keep: int) -> None:
@@ -210,8 +216,7 @@ def _tensors(trained: Trained) -> dict[str, Tensor]:
     for name, parameter, optimizer in _optimized(trained):
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
-    tensors["random_state"] = torch.get_rng_state()
-    return tensors
+    return tensors | random_state(trained.device)
 
 
 def _restore(tensors: dict[str, Tensor], trained: Trained) -> None:
@@ -222,7 +227,7 @@ def _restore(tensors: dict[str, Tensor], trained: Trained) -> None:
             value = tensors[f"{key}.{name}"].to(parameter.device)
             # AdamW counts its steps in a float tensor, SparseAdam in a Python int.
             optimizer.state[parameter][key] = value if value.is_floating_point() else int(value)
-    torch.set_rng_state(tensors["random_state"])
+    restore_random_state(tensors, trained.device)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

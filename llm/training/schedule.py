@@ -33,6 +33,19 @@ def budget_used(config: TrainingConfig, *, step: int, targets: int, seconds: flo
     return max(shares)
 
 
+def time_left(config: TrainingConfig, *, step: int, targets: int, seconds: float) -> float:
+    """Seconds until the budget ends at the pace so far: of steps, targets or minutes, whichever ends first.
+
+    `step` optimizer steps are done, one at least, which had `targets` targets and took `seconds` seconds.
+    """
+    left = [seconds * (config.steps - step) / step]
+    if config.targets > 0 and targets > 0:
+        left.append(seconds * (config.targets - targets) / targets)
+    if config.minutes > 0:
+        left.append(60 * config.minutes - seconds)
+    return max(0.0, min(left))
+
+
 def clock_used(seconds: float, *, left: float) -> float:
     """Share of the time behind the warm-up that is used after `seconds` seconds, when `left` seconds are left.
 

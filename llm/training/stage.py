@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from llm.environment import ENVIRONMENT_FILE, environment
@@ -25,6 +24,7 @@ from llm.stages import Stage, StageSpec, run_stage
 from llm.tokenizer import TextTokenizer
 from llm.tokens import TokenTable, read_rows
 from llm.training.machine import deterministic
+from llm.training.random_state import seeded
 from llm.training.start import Start, for_successors
 from llm.training.trainer import Report, Trainer
 
@@ -115,16 +115,15 @@ def _train(
     before = spec.input_keys.get("start")
     text_tokenizer = TextTokenizer.load(stages.tokenizer.path)
     train = TokenTable.load(stages.tokens.path / "train.safetensors")
-    # The caller's random state is left as it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
+    device = pick_device(recipe.training.device)
+    with seeded(recipe.training.seed, device):
         # What is computed for the first weights must not depend on how many threads the caller has.
         with deterministic(recipe.training.threads):
             # With pretrained weights, the stage that brings the tokenizer brings them too.
             model = family.build_model(recipe.located(stages.tokenizer.path), train, text_tokenizer)
             if before is not None:
                 _start(start, before).fill(model)
-            model = model.to(pick_device(recipe.training.device))
+            model = model.to(device)
             train = family.extend(train, recipe.training, text_tokenizer)
         trainer = Trainer(
             family=family,

@@ -9,13 +9,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from llm.errors import TrainingError
@@ -25,14 +22,17 @@ from llm.progress import track
 from llm.tokens import TokenTable
 from llm.training.ahead import ahead
 from llm.training.averaging import WeightAverage
+from llm.training.batches import Placed, batches_from
+from llm.training.beginning import Beginning
 from llm.training.checkpoint import Progress, Trained, load_best, load_newest, save_best, save_checkpoint
 from llm.training.clock import Clock
-from llm.training.config import AUGMENTATIONS, TrainingConfig
+from llm.training.config import TrainingConfig
 from llm.training.interruption import Interruption, interruptions
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
-from llm.training.schedule import budget_used, clock_used, learning_rate
+from llm.training.schedule import budget_used, clock_used, learning_rate, time_left
 from llm.training.stability import Policy, finite
+from llm.training.validation import validation_loss
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,6 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 # A point on the training curve every so many steps: enough to see its shape, few enough to log.
 _CURVE_POINTS = 100
-# Separates the random streams of epochs; any constant does.
-_EPOCH_STRIDE = 1_000_003
 
 
 class Trainer:
@@ -87,7 +85,7 @@ class Trainer:
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
             with products(self.progress.products, self.device):
-                begin = _Beginning(self.model) if stored is None else None
+                begin = Beginning(self.model) if stored is None else None
                 while trouble := self._loop():
                     self._roll_back(trouble, begin)
             if self.config.keep == "best":
@@ -101,13 +99,13 @@ class Trainer:
         """Train to the end; or say why the training must go back."""
         progress, config = self.progress, self.config
         every = max(1, config.steps // _CURVE_POINTS)
-        batches = ahead(self._batches(progress.epoch, progress.batch))
+        batches = ahead(batches_from(progress.epoch, progress.batch, self.family, self.train, config))
         clock = Clock(progress.targets)
         used = self._used(clock)
         self.model.train()
         with interruptions() as interruption:
             if progress.validation_due:
-                self._validate(used, clock, interruption)
+                self._validate(clock, interruption)
             for step in track(range(progress.step, config.steps), label=f"training {self.family.name}"):
                 if progress.finished:
                     break
@@ -127,7 +125,7 @@ class Trainer:
                 if progress.step % config.validate_every == 0 or progress.finished:
                     progress.seconds += clock.lap()
                     progress.validation_due = True
-                    self._validate(used, clock, interruption)
+                    self._validate(clock, interruption)
                 elif interruption.asked:
                     progress.seconds += clock.lap()
                     self._leave(interruption)
@@ -138,7 +136,7 @@ class Trainer:
         rollbacks = self.progress.stability.rollbacks
         return rate * self.policy.rate_factor**rollbacks if rollbacks else rate
 
-    def _roll_back(self, trouble: str, begin: _Beginning | None) -> None:
+    def _roll_back(self, trouble: str, begin: Beginning | None) -> None:
         """Go back to the last good checkpoint, but not in the data: what lies between is passed over."""
         here, stability = self.progress, self.progress.stability
         if stability.rollbacks >= self.policy.rollbacks:
@@ -218,20 +216,7 @@ class Trainer:
     def _exhausted(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale
 
-    def _batches(self, epoch: int, batch: int) -> Iterator[_Placed]:
-        """Batches from a place in the data on, epoch after epoch."""
-        while True:
-            plan = self.family.plan(self.train, self.config, seed=self.config.seed * _EPOCH_STRIDE + epoch)
-            if not plan:
-                raise TrainingError(
-                    f"the train split makes no batch of context {self.config.context}",
-                    remedy="give more text, or lower training.context",
-                )
-            for number in range(batch, len(plan)):
-                yield _Placed(epoch, number + 1, self.family.collate(self.train, plan[number], self.config))
-            epoch, batch = epoch + 1, 0
-
-    def _step(self, batches: Iterator[_Placed], rate: float) -> tuple[float, int, float]:
+    def _step(self, batches: Iterator[Placed], rate: float) -> tuple[float, int, float]:
         """One optimizer step: summed loss (nats), targets, gradient norm."""
         for optimizer in self.trained.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -257,36 +242,11 @@ class Trainer:
             optimizer.step()
         return total, count, norm
 
-    @torch.no_grad()
-    def _validation_loss(self, interruption: Interruption) -> float | None:
-        """Nats a target, in float32 and without label smoothing, over the same batches always; None: interrupted."""
-        self.model.eval()
-        total, count = 0.0, 0
-        plain = self.config.model_copy(update=dict.fromkeys(AUGMENTATIONS, 0.0))
-        for rows in self._validation_plan():
-            if interruption.asked:
-                break
-            batch = self._to_device(self.family.collate(self.validation, rows, plain))
-            loss = self.family.loss(self.model, batch, label_smoothing=0.0)
-            total += loss.total.item()
-            count += loss.count
-        self.model.train()
-        return None if interruption.asked else total / count
-
-    def _validation_plan(self) -> list[NDArray[np.int64]]:
-        plan = self.family.plan(self.validation, self.config, seed=0)[: self.config.validation_batches]
-        if not plan:
-            raise TrainingError(
-                f"the validation split makes no batch of context {self.config.context}",
-                remedy="give more text, raise splits.validation, or lower training.context",
-            )
-        return plan
-
-    def _validate(self, used: float, clock: Clock, interruption: Interruption) -> None:
+    def _validate(self, clock: Clock, interruption: Interruption) -> None:
         """Validate and write a checkpoint; when interrupted, one that says that the validation is still due."""
         while (loss := self._judge_weights(interruption)) is None:
             self._leave(interruption)
-        self._tell(loss, used)
+        self._tell(loss)
         self.progress.validation_due = False
         if self.progress.stability.calm:  # else the older one is the one to go back to
             self._save()
@@ -294,7 +254,11 @@ class Trainer:
 
     def _judge_weights(self, interruption: Interruption) -> float | None:
         with self.trained.average.in_model():
-            loss = self._validation_loss(interruption)
+            loss = validation_loss(
+                *(self.family, self.model, self.validation, self.config),
+                device=self.device,
+                stop=lambda: interruption.asked,
+            )
             if loss is not None:
                 self._keep_if_best(loss)
         return loss
@@ -307,14 +271,16 @@ class Trainer:
         else:
             progress.stale += 1
 
-    def _tell(self, loss: float, used: float) -> None:
-        progress = self.progress
+    def _tell(self, loss: float) -> None:
+        progress, config = self.progress, self.config
         if math.isfinite(loss):
             self._record({"validation_loss": loss})
-        left = progress.seconds * (1.0 - used) / used if used > 0 else float("nan")
+        left = time_left(config, step=progress.step, targets=progress.targets, seconds=progress.seconds)
+        if self.until is not None:
+            left = min(left, max(0.0, (self.until - datetime.now(UTC)).total_seconds()))
         log.info(
             "step %d of %d: validation loss %.4f (best %.4f at step %d), about %.0f s left",
-            *(progress.step, self.config.steps, loss, progress.best_loss or math.nan, progress.best_step, left),
+            *(progress.step, config.steps, loss, progress.best_loss or math.nan, progress.best_step, left),
         )
 
     def _record(self, values: Mapping[str, float]) -> None:
@@ -323,24 +289,3 @@ class Trainer:
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
-
-
-class _Beginning:
-    """The weights and the random state that a training began with: what is gone back to before a checkpoint."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self._random_state = torch.get_rng_state()
-
-    def restore(self, model: nn.Module) -> None:
-        model.load_state_dict(self._weights)
-        torch.set_rng_state(self._random_state)
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A batch and where it stands: how many batches of its epoch are done with it."""
-
-    epoch: int
-    done: int
-    batch: Batch

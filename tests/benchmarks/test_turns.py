@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from llm.training.trainer import Trainer
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as found:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as found:
         yield found
         found.kill()
 
@@ -58,10 +59,16 @@ def test_one_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
 
 
 def test_halted_processes_stand_still_and_then_go_on(process: subprocess.Popen[bytes]) -> None:
-    one = psutil.Process(process.pid)
-    with halted(one):
-        assert one.status() == psutil.STATUS_STOPPED
-    assert one.status() != psutil.STATUS_STOPPED
+    with halted(psutil.Process(process.pid)):
+        assert _next_change(process) == os.CLD_STOPPED
+    assert _next_change(process) == os.CLD_CONTINUED
+
+
+def _next_change(process: subprocess.Popen[bytes]) -> int:
+    # The system tells the parent a moment after the signal was sent.
+    change = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WCONTINUED | os.WEXITED)
+    assert change is not None
+    return change.si_code
 
 
 def test_each_step_of_a_trainer_is_written_with_its_begin_and_end(

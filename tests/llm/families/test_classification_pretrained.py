@@ -112,7 +112,7 @@ def test_training_starts_from_the_checkpoint_s_weights(tuned: FineTuned, checkpo
 def test_the_folder_is_read_by_transformers_with_the_same_ids_and_scores(tuned: FineTuned) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tuned.folder)
     twin = AutoModelForSequenceClassification.from_pretrained(tuned.folder).eval()
-    predictor = Predictor.load(tuned.folder)
+    predictor = Predictor.load(tuned.folder, device="cpu")
     text = "The SUNS, h\u00f6t [SEP] [MASK]"
     ids = tokenizer(text).input_ids
     assert ids == predictor.tokenizer.encode(text)

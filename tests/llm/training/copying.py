@@ -12,6 +12,7 @@ import torch
 from llm.families.translation import Translation
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.predictor import pick_device
 from llm.tokenizer import EOS_ID
 from llm.tokens import TokenColumn, TokenTable
 from llm.training.config import TrainingConfig
@@ -37,6 +38,7 @@ def options(**changes: object) -> TrainingConfig:
         "validate_every": 6,
         "threads": 1,
         "precision": "float32",
+        "device": "cpu",
     }
     return TrainingConfig.model_validate(values | changes)
 
@@ -64,7 +66,7 @@ def train_and_tell(
     sizes = EncoderDecoderConfig(
         width=32, heads=2, encoder_layers=1, decoder_layers=1, feed_forward=64, max_positions=32, dropout=0.1
     )
-    model = EncoderDecoderModel(sizes, VOCABULARY)
+    model = EncoderDecoderModel(sizes, VOCABULARY).to(pick_device(config.device))
 
     trainer = Trainer(
         family=Translation(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm.training.config import TrainingConfig
-from llm.training.schedule import budget_used, clock_used, learning_rate
+from llm.training.schedule import budget_used, clock_used, learning_rate, time_left
 
 
 def config(**changes: object) -> TrainingConfig:
@@ -53,3 +53,21 @@ def test_the_warm_up_uses_no_budget_of_steps() -> None:
 def test_the_clock_s_share_grows_with_the_time_and_is_all_of_it_at_the_end() -> None:
     assert [clock_used(seconds, left=100.0 - seconds) for seconds in (0.0, 25.0, 99.0)] == [0.0, 0.25, 0.99]
     assert [clock_used(0.0, left=left) for left in (0.0, -5.0)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 40.0),  # two of ten steps took 10 s, in the warm-up too
+        ({"targets": 300}, 20.0),  # 100 targets took 10 s
+        ({"targets": 3000}, 40.0),
+        ({"minutes": 0.25}, 5.0),
+        ({"minutes": 0.1}, 0.0),
+    ],
+)
+def test_the_time_left_is_that_of_the_budget_that_ends_first(changes: dict[str, object], expected: float) -> None:
+    assert time_left(config(**changes), step=2, targets=100, seconds=10.0) == pytest.approx(expected)
+
+
+def test_targets_say_nothing_of_the_time_before_there_is_one() -> None:
+    assert time_left(config(targets=100), step=2, targets=0, seconds=10.0) == pytest.approx(40.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,17 @@ def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(tmp_path: Path
         for run in (unbroken, trainer)
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("kill_at", [3, 13])
+def test_on_a_gpu_too_a_killed_training_ends_in_the_weights_of_an_unbroken_one(tmp_path: Path, kill_at: int) -> None:
+    config = options(device="cuda", precision="auto")
+    whole, _ = train(tmp_path / "whole", config)
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed", config, kill_at=kill_at)
+    resumed, _ = train(tmp_path / "killed", config)
+    assert same_bits(whole, resumed)
 
 
 @pytest.mark.parametrize("kill_at", [7, 13])
@@ -155,6 +168,15 @@ def test_accumulated_small_batches_take_the_step_of_one_large_batch(tmp_path: Pa
         torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
 
 
+def test_the_time_left_is_told_during_the_warm_up_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="llm.training.trainer")
+    train(tmp_path, options(steps=8, warmup=6, validate_every=2))
+    told = [line for line in caplog.messages if "validation loss" in line]
+    assert len(told) == 4
+    assert all(re.search(r", about \d+ s left$", line) for line in told)
+    assert told[-1].endswith("about 0 s left")
+
+
 def test_training_stops_when_validation_has_not_improved_for_long(tmp_path: Path) -> None:
     # A learning rate that wrecks the model: the first validation stays the best.
     config = options(steps=60, learning_rate=1.0, warmup=0, decay="constant", validate_every=2, patience=3)
@@ -166,7 +188,8 @@ def test_training_stops_when_validation_has_not_improved_for_long(tmp_path: Path
 
 def test_the_best_or_the_last_weights_come_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Every validation is worse than the one before, so the first stays the best.
-    monkeypatch.setattr(Trainer, "_validation_loss", lambda trainer, _: float(trainer.progress.step))
+    losses = count()
+    monkeypatch.setattr("llm.training.trainer.validation_loss", lambda *_, **__: float(next(losses)))
     short = {"steps": 6, "validate_every": 2}
     best, trainer = train(tmp_path / "best", options(**short))
     last, _ = train(tmp_path / "last", options(**short, keep="last"))

@@ -1,0 +1,33 @@
+"""The random state of a training, on the CPU and on its device: what dropout draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+_CPU = "random_state"
+_CUDA = "random_state.cuda"
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that a training on `device` draws from, as byte tensors on the CPU."""
+    state = {_CPU: torch.get_rng_state()}
+    return state | {_CUDA: torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def restore_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on where `random_state` was; one that was taken on a CPU leaves the generator of a GPU alone."""
+    torch.set_rng_state(state[_CPU])
+    if device.type == "cuda" and _CUDA in state:
+        torch.cuda.set_rng_state(state[_CUDA], device)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, generators begin at `seed`; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
