@@ -20,7 +20,8 @@ from llm.recipe import Recipe
 from llm.stages import Stage
 from tasks.gate import ChampionScore, GateConfig
 from tasks.outcome import Outcome, nothing_new
-from tasks.registry.versions import Version, champion, find_answer, remember_answer
+from tasks.registry.answers import find_answer, remember_answer
+from tasks.registry.versions import Version, champion
 from tasks.retries import AFTER_SERVERS
 
 

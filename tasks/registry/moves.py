@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from llm.errors import RegistryError
 from tasks.registry.aliases import PREVIOUS, move_champion, read_aliases, require_champion
+from tasks.registry.answers import carry_answer
 from tasks.registry.connection import client, lock, registry_errors
 from tasks.registry.ledger import Move
-from tasks.registry.versions import Version, carry_answer, champion, get_version
+from tasks.registry.versions import Version, champion, get_version
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _FILES = f"{TAG_PREFIX}files"
 _DECISION = f"{TAG_PREFIX}decision"
 _REASONS = f"{TAG_PREFIX}reasons"
 _DECIDED = f"{TAG_PREFIX}decided"
-_QUESTION = f"{TAG_PREFIX}question"
+QUESTION = f"{TAG_PREFIX}question"
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,11 @@ def find_version(family: str, training_key: str) -> Version | None:
 def register(run: TrainingRun, model: ModelToLog, measured: Measured, *, step: int) -> Version:
     """Log the model and register it as the family's challenger; a second call with the same training key adds nothing.
 
-    Raises RegistryError when MLflow refuses or cannot be reached.
+    Raises RegistryError when MLflow refuses or cannot be reached, or has a version of the same key and other weights.
     """
     run_id = run.open()
-    tags = {
-        TRAINING_KEY: model.training_key,
-        _FILES: json.dumps({name: entry["sha256"] for name, entry in file_list(model.folder).items()}),
-        **measured.tags(),
-    }
+    files = {name: entry["sha256"] for name, entry in file_list(model.folder).items()}
+    tags = {TRAINING_KEY: model.training_key, _FILES: json.dumps(files), **measured.tags()}
     with registry_errors(f"registering the {model.family} model"), lock(model.family):
         mlflow_client = client()
         found = _find(mlflow_client, model.family, model.training_key)
@@ -133,6 +130,7 @@ def register(run: TrainingRun, model: ModelToLog, measured: Measured, *, step: i
             link_to_run(mlflow_client, model_id, run_id, step=step)
             run.log_results(measured.points(), step=step, model_id=model_id)
             found = _create(mlflow_client, model, model_id=model_id, run_id=run_id, tags=tags)
+        _require_same_weights(found, files)
         for name, value in measured.tags().items():
             mlflow_client.set_model_version_tag(model.family, str(found.version), name, value)
         if not found.is_champion:
@@ -175,46 +173,18 @@ def leave(challenger: Version, *, decision: str, reasons: tuple[str, ...], descr
         return get_version(mlflow_client, challenger.family, challenger.version)
 
 
-def remember_answer(version: Version, question: str, *, champion: int | None) -> None:
-    """Note on `version` the question that it was decided on, and who is champion since (None: nobody).
-
-    Comes last, so that a version with this note is one whose decision was carried out.
-    """
-    with registry_errors(f"tagging {version.family} version {version.version}"):
-        client().set_model_version_tag(version.family, str(version.version), _QUESTION, _note(question, champion))
-
-
-def find_answer(family: str, question: str, *, champion: int | None) -> Version | None:
-    """The newest version that was decided on `question`, if `champion` was champion when that was done."""
-    with registry_errors(f"looking for a decided version of {family}"):
-        numbers = _tagged(mlflow_client := client(), family, _QUESTION, _note(question, champion))
-        return get_version(mlflow_client, family, numbers[-1]) if numbers else None
-
-
-def carry_answer(mlflow_client: MlflowClient, version: Version, *, champion: int) -> None:
-    """Let `version` answer its question, if it was decided on one, under another champion too."""
-    tags = mlflow_client.get_model_version(version.family, str(version.version)).tags
-    question, slash, _ = tags.get(_QUESTION, "").rpartition("/")
-    if slash:
-        mlflow_client.set_model_version_tag(version.family, str(version.version), _QUESTION, _note(question, champion))
-
-
-def _note(question: str, champion: int | None) -> str:
-    return f"{question}/{champion or 'none'}"
-
-
 def _champion(mlflow_client: MlflowClient, family: str) -> Version | None:
     number = read_aliases(mlflow_client, family).champion
     return get_version(mlflow_client, family, number) if number is not None else None
 
 
 def _find(mlflow_client: MlflowClient, family: str, training_key: str) -> Version | None:
-    numbers = _tagged(mlflow_client, family, TRAINING_KEY, training_key)
+    numbers = tagged(mlflow_client, family, TRAINING_KEY, training_key)
     # A lost reply can have made two; the first is the one.
     return get_version(mlflow_client, family, numbers[0]) if numbers else None
 
 
-def _tagged(mlflow_client: MlflowClient, family: str, tag: str, value: str) -> list[int]:
+def tagged(mlflow_client: MlflowClient, family: str, tag: str, value: str) -> list[int]:
     """Numbers of the versions that carry a tag, oldest first."""
     found = mlflow_client.search_model_versions(f"name = '{family}' and tags.`{tag}` = '{value}'")
     return sorted(int(version.version) for version in found)
@@ -260,6 +230,19 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _require_same_weights(found: Version, files: Mapping[str, str]) -> None:
+    """The figures of one training must never be written to the weights of another."""
+    here, there = (
+        {name: sha for name, sha in each.items() if name.endswith(".safetensors")} for each in (files, found.files)
+    )
+    if there and here != there:
+        raise RegistryError(
+            f"{found.family} version {found.version} came from the same training, {found.training_key}, and has other "
+            "weights: on another processor, or when time ends it, a training ends in others",
+            remedy="go on in the home that it was trained in, or set another training.seed, which makes a new version",
+        )
+
+
 def _create(
     mlflow_client: MlflowClient, model: ModelToLog, *, model_id: str, run_id: str, tags: Mapping[str, str]
 ) -> Version:
@@ -297,7 +280,7 @@ def _describe(
 ) -> None:
     number = str(version.version)
     # The note goes first: a night that is cut off between here and `remember_answer` has decided nothing.
-    tags = {_QUESTION: "open", _DECISION: decision, _REASONS: "\n".join(reasons), _DECIDED: _now()}
+    tags = {QUESTION: "open", _DECISION: decision, _REASONS: "\n".join(reasons), _DECIDED: _now()}
     for name, value in tags.items():
         mlflow_client.set_model_version_tag(version.family, number, name, value)
     mlflow_client.update_model_version(version.family, number, description)

@@ -4,10 +4,11 @@ import pytest
 
 from llm.errors import RegistryError
 from tasks.registry.aliases import read_aliases
+from tasks.registry.answers import find_answer, remember_answer
 from tasks.registry.connection import client
 from tasks.registry.ledger import Move
 from tasks.registry.moves import carry_out, find_promotion, find_reference, find_rollback
-from tasks.registry.versions import champion, find_answer, leave, promote, remember_answer
+from tasks.registry.versions import champion, leave, promote
 
 BACK = Move("rolled back", ("worse in the shop",), who="me@here")
 

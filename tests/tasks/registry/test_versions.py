@@ -7,19 +7,18 @@ import pytest
 from mlflow import MlflowClient
 
 from llm.errors import ChecksumError, RegistryError
+from tasks.registry.answers import find_answer, remember_answer
 from tasks.registry.connection import client
 from tasks.registry.folders import download_model_folder
 from tasks.registry.runs import training_run
 from tasks.registry.versions import (
     Measured,
     champion,
-    find_answer,
     find_version,
     leave,
     list_champions,
     promote,
     register,
-    remember_answer,
 )
 
 MEASURED = Measured(metrics={"bleu": 21.5}, baselines={"copy_source": {"bleu": 3.0}}, test_split="c0ffee")
@@ -64,6 +63,19 @@ def test_registering_twice_makes_one_version_and_one_logged_model(registered):
     assert numbers() == [1]
     experiment = client().get_experiment_by_name("translation").experiment_id
     assert len(client().search_logged_models([experiment])) == 1
+
+
+def test_other_weights_of_the_same_training_are_refused_and_the_version_keeps_its_figures(home, identity, model):
+    with training_run(identity("k1")) as run:
+        version = register(run, model("k1"), MEASURED, step=100)
+    again = model("k1")
+    (again.folder / "model.safetensors").write_bytes(b"trained again, and ended elsewhere")
+    better = replace(MEASURED, metrics={"bleu": 99.0})
+    refusal = pytest.raises(RegistryError, match="translation version 1 came from the same training, k1, and has other")
+    with refusal, training_run(identity("k1")) as run:
+        register(run, again, better, step=100)
+    assert find_version("translation", "k1") == version
+    assert numbers() == [1]
 
 
 def test_a_version_whose_reply_was_lost_is_found_and_not_made_again(registered, monkeypatch):
