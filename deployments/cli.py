@@ -178,7 +178,7 @@ def up(
         str, typer.Option(envvar="NIGHTSHIFT_ZONE", help="Time zone of the schedule, e.g. Europe/Berlin.")
     ] = "Etc/UTC",
     catch_up: Annotated[
-        bool, typer.Option(help="Run once at the start when nights were missed, or leave it to the next night.")
+        bool, typer.Option(help="Run once when nights were missed or one crashed, or leave it to the next night.")
     ] = True,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="This machine's address for others; they must sign in.")

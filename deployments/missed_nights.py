@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from deployments.prefect_api import ask
 from flows.nights import SKIPPED, NightRun, missed, schedule_zone
 
-_DEPLOYMENT = "nightly"
+DEPLOYMENT = "nightly"
 
 
 def settle_missed_nights(api: str, *, catch_up: bool, say: Callable[[str], None]) -> None:
@@ -18,7 +18,7 @@ def settle_missed_nights(api: str, *, catch_up: bool, say: Callable[[str], None]
 
     Raises ServerError when the server refuses.
     """
-    for deployment in ask(api, "POST", "deployments/filter", {"deployments": {"name": {"any_": [_DEPLOYMENT]}}}):
+    for deployment in ask(api, "POST", "deployments/filter", {"deployments": {"name": {"any_": [DEPLOYMENT]}}}):
         zone = schedule_zone(deployment)
         # Prefect plans a few nights ahead, so these are few; what ended long ago keeps nothing from running.
         wanted = {

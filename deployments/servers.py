@@ -17,13 +17,14 @@ from filelock import FileLock, Timeout
 from deployments.access import LOOPBACK, PREFECT_AUTH, USER, check_host, make_access, without_secrets
 from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, server_environment
 from deployments.automations import apply_automations, webhook_address
+from deployments.crashed_nights import CrashedNights
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.keeping import KeptProcess
 from deployments.leftovers import end_lost_runs, end_orphans, end_strays, owned
 from deployments.missed_nights import settle_missed_nights
 from deployments.prefect_api import ask
 from deployments.processes import ChildProcess, ServerError, tail, terminable, undisturbed
-from deployments.silence import SILENCE_S, Silence
+from deployments.silence import Silence
 from llm.files import write_json
 from llm.home import home
 from llm.progress import waiting
@@ -41,7 +42,8 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
     """Start everything, tell the addresses through `say`, and wait until a signal.
 
     A server or worker that dies is started again, a few times. With `catch_up`, one run makes up for the nights that
-    passed while nothing was up. On any address but 127.0.0.1 both servers ask for a password.
+    passed while nothing was up, and a night that crashes is run again, once. On any address but 127.0.0.1 both servers
+    ask for a password.
 
     Raises ServerError when the address or a port cannot be used, another `up` runs in this home, or a process does not
     start or dies again and again.
@@ -73,7 +75,8 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
             if access is not None:
                 say(f"sign in  as {USER} with the passwords in {access.folder}; Prefect takes {USER}:PASSWORD")
             say("Ctrl-C stops them all.")
-            _watch(children, Silence(environment[API_VARIABLE]), say)
+            crashed = [CrashedNights(environment[API_VARIABLE])] if catch_up else []
+            _watch(children, [Silence(environment[API_VARIABLE]), *crashed], say)
         finally:
             with undisturbed(), waiting("stopping"):
                 servers_file.unlink(missing_ok=True)
@@ -222,14 +225,15 @@ def _start_worker(
         apply_automations(environment[API_VARIABLE], webhook=webhook)
 
 
-def _watch(children: Sequence[KeptProcess], silence: Silence, say: Say) -> None:
+def _watch(children: Sequence[KeptProcess], watchers: Sequence[Silence | CrashedNights], say: Say) -> None:
     pause = threading.Event()
     while True:
         for child in children:
             if told := child.check():
                 say(told)
-        for run in silence.look():
-            say(f"flow run {run} has given no sign of life for {SILENCE_S:.0f} s and was marked as crashed")
+        for watcher in watchers:
+            for told in watcher.look():
+                say(told)
         pause.wait(_POLL_S)
 
 

@@ -36,7 +36,7 @@ class Silence:
         self._heard: dict[str, tuple[str, float]] = {}
 
     def look(self) -> list[str]:
-        """End the runs that have been silent for too long, every ten seconds; returns their ids."""
+        """End the runs that have been silent for too long, looking every ten seconds; returns what there is to tell."""
         now = self._clock()
         if now - self._looked < _EVERY_S:
             return []
@@ -49,7 +49,9 @@ class Silence:
         # A run that has not been heard since keeps its time.
         self._heard = {run: before[run] if before.get(run, ("",))[0] == beat else (beat, now) for run, beat in beats}
         known = list(self._heard.items())
-        return [run for run, (_, since) in known if now - since >= self._silence_s and self._end(run)]
+        ended = [run for run, (_, since) in known if now - since >= self._silence_s and self._end(run)]
+        told = f"has given no sign of life for {self._silence_s:.0f} s and was marked as crashed"
+        return [f"flow run {run} {told}" for run in ended]
 
     def _beats(self) -> list[tuple[str, str]]:
         """Runs that are RUNNING, each with the id of its newest heartbeat; those that never gave one are left alone."""

@@ -1,7 +1,8 @@
 """Which nightly runs are worth their while: one effective run a night, one catch-up after missed nights, never a pile.
 
 Functions of a list of runs alone. A night is a local date: that on which a run should have started, in the zone of the
-schedule. A run that failed, crashed or was cancelled leaves its night open, for whoever starts another.
+schedule. A run that failed, crashed or was cancelled leaves its night open, for whoever starts another; after a crash
+that is done by itself, once.
 """
 
 from __future__ import annotations
@@ -92,3 +93,15 @@ def missed(runs: Sequence[NightRun], *, zone: ZoneInfo, now: datetime, catch_up:
         return {run.id: f"the night of {night_of(run.scheduled, zone)} was missed" for run in waiting}
     found = {run.id: reason_to_skip(run, runs, zone=zone, now=now) for run in waiting}
     return {identifier: reason for identifier, reason in found.items() if reason is not None}
+
+
+def to_run_again(runs: Iterable[NightRun], *, zone: ZoneInfo, now: datetime) -> NightRun | None:
+    """The run that crashed in the newest night, where nothing else has happened in that night so far.
+
+    What crashes twice would crash all night: the second time a person has to look.
+    """
+    begun = [run for run in runs if run.state != "SCHEDULED" or run.waits(now)]
+    newest = max((night_of(run.scheduled, zone) for run in begun), default=None)
+    that_night = [run for run in begun if night_of(run.scheduled, zone) == newest and run.state_name != SKIPPED]
+    crashed = len(that_night) == 1 and that_night[0].state == "CRASHED" and now - that_night[0].scheduled < _NIGHT
+    return that_night[0] if crashed else None

@@ -54,7 +54,8 @@ class House:
 
     def up(self) -> None:
         """Start, and wait until the servers, the worker and the deployments are there."""
-        ports = ["--prefect-port", str(self.prefect), "--mlflow-port", str(self.mlflow)]
+        # The night is started again by `start_night`, so that it is known which run is waited for.
+        ports = ["--no-catch-up", "--prefect-port", str(self.prefect), "--mlflow-port", str(self.mlflow)]
         with self.output.open("wb") as output:
             self._up = subprocess.Popen(
                 [str(self._forks.python), "-m", "deployments.cli", "up", *ports],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.nights import NightRun, missed, night_of, reason_to_skip, schedule_zone
+from flows.nights import NightRun, missed, night_of, reason_to_skip, schedule_zone, to_run_again
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2027, 3, 29, 12, 0, tzinfo=UTC)
@@ -85,6 +85,42 @@ def test_what_is_late_for_a_night_that_was_done_goes_too():
     assert missed([done, late], zone=BERLIN, now=NOW, catch_up=True) == {
         "late": "the night of 2027-03-29 was done by click"
     }
+
+
+CRASHED = run("crashed", "03-29T04:30", "CRASHED", "Crashed")
+
+
+@pytest.mark.parametrize(
+    ("others", "again"),
+    [
+        ([], True),
+        ([run("planned", "03-30T04:30")], True),
+        ([run("skipped", "03-29T05:00", "COMPLETED", "Skipped")], True),
+        ([run("before", "03-28T04:30", "COMPLETED", "Completed")], True),
+        ([run("before", "03-28T04:30", "CRASHED", "Crashed")], True),
+        # Somebody or something has started another, or the first crash was answered already.
+        ([run("again", "03-29T04:30", "SCHEDULED", "Late")], False),
+        ([run("again", "03-29T04:30", "RUNNING", "Running")], False),
+        ([run("again", "03-29T04:30", "COMPLETED", "Completed")], False),
+        ([run("again", "03-29T04:30", "CRASHED", "Crashed")], False),
+        ([run("click", "03-29T03:00", "FAILED", "Failed")], False),
+        ([run("next", "03-30T04:30", "RUNNING", "Running")], False),
+    ],
+)
+def test_a_night_that_crashed_is_run_again_where_nothing_else_has_happened_in_it(others, again):
+    now = max([CRASHED.scheduled, *(one.scheduled for one in others if one.state != "SCHEDULED")])
+    found = to_run_again([CRASHED, *others], zone=BERLIN, now=now + timedelta(minutes=5))
+    assert found == (CRASHED if again else None)
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "COMPLETED", "RUNNING", "SCHEDULED"])
+def test_a_night_that_did_not_crash_is_not_run_again(state):
+    assert to_run_again([ended(CRASHED, state, state.title())], zone=BERLIN, now=NOW) is None
+
+
+def test_a_crash_of_long_ago_is_let_be_and_without_runs_there_is_nothing_to_do():
+    assert to_run_again([CRASHED], zone=BERLIN, now=CRASHED.scheduled + timedelta(hours=27)) is None
+    assert to_run_again([], zone=BERLIN, now=NOW) is None
 
 
 runs_of_nights = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 23)), min_size=1, max_size=8)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import State
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed, Failed, Scheduled
+from prefect.states import Completed, Crashed, Failed, Scheduled
 
+from deployments.crashed_nights import CrashedNights
 from deployments.missed_nights import settle_missed_nights
 from flows.configuration import NightlyConfig, RetrainConfig
 from flows.nightly import nightly
@@ -113,6 +117,41 @@ def test_of_missed_nights_one_is_caught_up_and_the_older_ones_are_told(client, d
     assert client.read_flow_run(nights[2].id).state.message == f"skipped: the night of {last_night().date()} was missed"
     assert client.read_flow_run(tomorrow.id).state.is_scheduled()
     assert len(said) == 3
+
+
+def test_a_night_that_crashed_is_planned_again_once_as_it_was(client, deployment, planned):
+    crashed = planned(last_night())
+    client.set_flow_run_state(crashed.id, Crashed(), force=True)
+    clock = count(0.0, 30.0)  # two looks a minute, of which every second one asks
+    watcher = CrashedNights(PREFECT_API_URL.value(), clock=lambda: next(clock))
+    [told] = watcher.look()
+    [again] = [run for run in runs_of(client, deployment) if run.id != crashed.id]
+    night = last_night().date()
+    assert told == f"the night of {night} crashed ({crashed.name}), and is run again, once: {again.name}"
+    assert again.expected_start_time == crashed.expected_start_time
+    assert again.parameters == crashed.parameters
+    assert again.state.is_scheduled()
+    assert [watcher.look() for _ in range(4)] == [[]] * 4
+    client.set_flow_run_state(again.id, Crashed(), force=True)
+    assert [watcher.look() for _ in range(4)] == [[]] * 4
+    assert len(runs_of(client, deployment)) == 2
+
+
+def test_a_night_that_is_done_is_not_planned_again_though_a_run_of_it_crashed(client, deployment, planned):
+    crashed, done = planned(last_night()), planned(last_night())
+    client.set_flow_run_state(crashed.id, Crashed(), force=True)
+    client.set_flow_run_state(done.id, Completed(), force=True)
+    assert CrashedNights(PREFECT_API_URL.value()).look() == []
+    assert len(runs_of(client, deployment)) == 2
+
+
+def test_a_server_that_is_away_is_asked_again_later():
+    assert CrashedNights("http://127.0.0.1:9/api").look() == []
+
+
+def runs_of(client: SyncPrefectClient, deployment: str) -> list[Any]:
+    only = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment)]))
+    return client.read_flow_runs(flow_run_filter=only)
 
 
 def test_without_a_deployment_nothing_is_skipped_and_the_machine_s_own_zone_counts(monkeypatch, toy_recipe):
