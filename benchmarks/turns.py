@@ -7,6 +7,7 @@ what is compared is the time that each took for the same steps.
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import tempfile
 import time
@@ -23,9 +24,11 @@ from numpy.typing import NDArray
 from benchmarks import step_clock
 
 _START_S = 300.0
-_POLL_S = 0.05
-# Of the first steps, which allocate.
+_POLL_S = 0.01
+_CATCH_UP_S = 1.0
+# The first steps allocate.
 _WARM_UP = 5
+_FEWEST_ROUNDS = 6
 _RESAMPLES = 2000
 
 
@@ -48,14 +51,20 @@ class _Runner:
     turns: list[tuple[float, float]] = field(default_factory=list)
 
     @property
+    def steps(self) -> int:
+        return int(np.count_nonzero(self.clock[:, 1]))
+
+    @property
     def done(self) -> bool:
-        if self.process.poll():
-            raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-2000:]}")
-        return bool(self.clock[-1, 1])
+        code = self.process.poll()
+        if code or (code == 0 and self.steps < len(self.clock)):
+            told = f"{self.name} ended with {code} after {self.steps} of {len(self.clock)} steps"
+            raise RuntimeError(f"{told}:\n{self.log.read_text()[-2000:]}")
+        return self.steps == len(self.clock)
 
     def wait_for_first_steps(self) -> None:
         deadline = time.monotonic() + _START_S
-        while not self.clock[_WARM_UP, 1]:
+        while self.steps < _WARM_UP:
             if self.done or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not begin to train:\n{self.log.read_text()[-2000:]}")
             time.sleep(_POLL_S)
@@ -64,9 +73,14 @@ class _Runner:
         with ExitStack() as stack:
             if self.without:
                 stack.enter_context(halted(self.without))
-            begun = time.monotonic()
             _to_all(psutil.Process.resume, _tree(self.process.pid))
+            # What was due while it, or the servers, stood still comes in the first moments.
+            begun = time.monotonic() + _CATCH_UP_S
             while not self.done and time.monotonic() < begun + seconds:
+                time.sleep(_POLL_S)
+            # The turn ends with a step, so that how long a step takes does not decide whether it is cut.
+            steps = self.steps
+            while not self.done and self.steps == steps:
                 time.sleep(_POLL_S)
             self.stand_still()
             self.turns.append((begun, time.monotonic()))
@@ -89,8 +103,8 @@ class _Runner:
 def halted(root: psutil.Process) -> Iterator[None]:
     """Inside, the process and all that it started stand still."""
     family = _tree(root.pid)
-    _to_all(psutil.Process.suspend, family)
     try:
+        _to_all(psutil.Process.suspend, family)
         yield
     finally:
         _to_all(psutil.Process.resume, family)
@@ -121,7 +135,9 @@ def take_turns(
     """Run all of them, until one has done its `steps`; how much longer than each other the first one takes.
 
     The result has the number of steps that all did without a pause, the seconds that each took for them, and for each
-    but the first the ratio of the first one's to its, with a 95 % interval from resampled turns.
+    but the first the ratio of the first one's to its, with a 95 % interval from resampled rounds.
+
+    Raises RuntimeError when one fails, or when there were fewer rounds than tell anything.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runners = []
@@ -132,9 +148,11 @@ def take_turns(
             runner.stand_still()
             runners.append(runner)
         rounds = 0
-        while not any(runner.done for runner in runners):
-            # There and back, so that a pace that changes steadily favours nobody.
-            for runner in runners if rounds % 2 == 0 else reversed(runners):
+        # In every order, so that nobody always comes after the same one, or pays for a pace that changes steadily.
+        for order in itertools.cycle(itertools.permutations(runners)):
+            if any(runner.done for runner in runners):
+                break
+            for runner in order:
                 runner.go_on(turn_s)
             rounds += 1
         return compared({runner.name: runner.durations() for runner in runners}, rounds=rounds)
@@ -161,14 +179,16 @@ def compared(durations: Mapping[str, NDArray[np.float64]], *, rounds: int) -> di
     """What `take_turns` returns, of seconds by step and name; NaN where a step did not count."""
     first, *others = durations
     [shared] = np.nonzero(np.all([np.isfinite(each) for each in durations.values()], axis=0))
+    if rounds < _FEWEST_ROUNDS or len(shared) < rounds:
+        raise RuntimeError(f"{len(shared)} steps in {rounds} rounds tell nothing: take more steps, or shorter turns")
     took = {name: each[shared] for name, each in durations.items()}
-    ratios = {other: _ratio(took[first], took[other], blocks=max(2, rounds)) for other in others}
+    ratios = {other: _ratio(took[first], took[other], blocks=rounds) for other in others}
     seconds = {name: round(float(each.sum()), 2) for name, each in took.items()}
     return {"steps": len(shared), "rounds": rounds, "seconds": seconds, "ratio": ratios}
 
 
 def _ratio(first: NDArray[np.float64], other: NDArray[np.float64], *, blocks: int) -> dict[str, Any]:
-    # What disturbs a step disturbs its neighbours: blocks of them are drawn, not steps.
+    # What disturbs a step disturbs its neighbours: stretches about as long as a round are drawn, not steps.
     sums = np.array([[part.sum() for part in np.array_split(each, blocks)] for each in (first, other)])
     drawn = np.random.default_rng(0).integers(0, blocks, size=(_RESAMPLES, blocks))
     resampled = sums[0][drawn].sum(axis=1) / sums[1][drawn].sum(axis=1)

@@ -12,7 +12,7 @@ from deployments.prefect_api import ask
 from deployments.processes import ServerError
 from flows.nights import NightRun, night_of, schedule_zone, to_run_again
 
-_EVERY_S = 60.0
+_EVERY_S = 30.0
 _LOOK_BACK = timedelta(days=3)
 
 
@@ -25,7 +25,7 @@ class CrashedNights:
         self._looked = clock() - _EVERY_S
 
     def look(self) -> list[str]:
-        """Plan the run that is due after a crash, looking once a minute; returns what there is to tell."""
+        """Plan the run that is due after a crash, looking twice a minute; returns what there is to tell."""
         now = self._clock()
         if now - self._looked < _EVERY_S:
             return []

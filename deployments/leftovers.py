@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -45,10 +46,23 @@ def end_orphans(*, of_this_process: bool = False) -> None:
     _end([process for process in psutil.process_iter() if _is_orphan(process, of_this_process)])
 
 
-def end_strays() -> None:
-    """End the processes that we own and no living child leads to: the flow runs of a worker that was killed."""
-    led = {process.pid for process in psutil.Process().children(recursive=True)}
-    _end([process for process in psutil.process_iter() if process.pid not in led and _is_orphan(process, True)])
+def end_strays(living: Iterable[int]) -> None:
+    """End the processes that we own and none of our `living` children leads to: the flow runs of a dead worker.
+
+    In a container they may have become our own children: there, who has lost its parent is given to process 1.
+    """
+    found = [process for process in psutil.process_iter() if _is_orphan(process, True)]
+    # Looked for after those found: what a living child starts meanwhile is none of them.
+    led = {process.pid for pid in living for process in _tree(pid)}
+    _end([process for process in found if process.pid not in led])
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _end(found: list[psutil.Process]) -> None:

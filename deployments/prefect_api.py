@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 from deployments.access import PREFECT_AUTH
@@ -40,7 +41,7 @@ def ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) ->
             raise ServerError(
                 f"the Prefect server refused {method} {path} ({error.code}): {told}", remedy="see logs/prefect.log"
             ) from None
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:  # away, or gone in the middle of its reply
             raise ServerError(
                 f"the Prefect server did not answer {method} {path}: {error}", remedy="see logs/prefect.log"
             ) from None

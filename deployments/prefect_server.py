@@ -14,7 +14,8 @@ from typing import Any
 
 import docket
 
-# Work that is due at a time starts so much late at most; what is to be done at once does not wait.
+# Work that is due at a time starts about so much late; what is to be done at once does not wait, unless ten pieces of
+# work are being done already.
 EVERY = timedelta(seconds=2)
 
 

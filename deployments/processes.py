@@ -117,8 +117,11 @@ class ChildProcess:
 
 
 def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
-    """The last lines of a log file, indented."""
-    found = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:]
+    """The last lines of a log file, indented; why not, where it cannot be read."""
+    try:
+        found = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:]
+    except OSError as error:
+        return f"    ({error})"
     return "\n".join(f"    {line}" for line in found) or "    (empty)"
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,7 +91,8 @@ def prefect_server(
     ports: Ports, environment: Mapping[str, str], *, log: str = "prefect", again: bool = False
 ) -> ChildProcess:
     """Start the Prefect server; it answers some seconds later (`wait_until`)."""
-    command = [*_python("deployments.prefect_server"), "server", "start"]
+    # -P: whoever uses Prefect may well have a folder `deployments` of their own where they start this.
+    command = [sys.executable, "-P", "-m", "deployments.prefect_server", "server", "start"]
     command += ["--host", ports.host, "--port", str(ports.prefect)]
     return ChildProcess("the Prefect server", command, environment=environment, log=_log(log), again=again)
 
@@ -115,11 +116,14 @@ def mlflow_server(ports: Ports, environment: Mapping[str, str], *, again: bool =
     return ChildProcess("the MLflow server", command, environment=environment, log=_log("mlflow"), again=again)
 
 
-def worker(environment: Mapping[str, str], *, again: bool = False) -> ChildProcess:
-    """Start a process worker, which creates the work pool where it is missing; one flow run at a time."""
+def worker(environment: Mapping[str, str], *, again: bool = False, beside: Iterable[int] = ()) -> ChildProcess:
+    """Start a process worker, which creates the work pool where it is missing; one flow run at a time.
+
+    `again`: after the death of one before, while our children with the ids `beside` live.
+    """
     if again:
         # The runs of the one before: the new one would not know them, and one more would run beside them.
-        end_strays()
+        end_strays(beside)
         end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
     command = [*_python("prefect"), "worker", "start", "--pool", WORK_POOL, "--type", "process", "--limit", "1"]
     return ChildProcess("the worker", command, environment=environment, log=_log("worker"), again=again)
@@ -216,8 +220,10 @@ def _start_worker(
     children: list[KeptProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
 ) -> None:
     with waiting("starting the worker and applying the deployments"):
+        servers = list(children)
         working = KeptProcess(
-            lambda again: worker(environment, again=again), ready=lambda: answers(f"{ports.prefect_url}/api/health")
+            lambda again: worker(environment, again=again, beside=[kept.child.pid for kept in servers]),
+            ready=lambda: answers(f"{ports.prefect_url}/api/health"),
         )
         children.append(working)
         wait_until(lambda: worker_online(ports), working.child)

@@ -1,7 +1,8 @@
 """The training loop: the same for every family, exactly resumable.
 
-A training killed at any moment and started again ends in the weights that it would have ended in (on the CPU, with the
-same number of threads): model, optimizer, random state, place in the data and patience are one checkpoint.
+A training killed at any moment and started again ends in the weights that it would have ended in (on the same kind of
+processor, with the same number of threads): model, optimizer, random state, place in the data and patience are one
+checkpoint.
 """
 
 from __future__ import annotations

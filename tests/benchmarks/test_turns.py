@@ -27,21 +27,27 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_step_counts_only_where_all_took_it_without_a_pause() -> None:
     nan = float("nan")
     durations = {
-        "in the flow": np.array([nan, 2.2, 2.2, nan, 4.4, 2.2]),
-        "alone": np.array([nan, 2.0, nan, 2.0, 4.0, 2.0]),
+        "in the flow": np.array([nan, 2.2, 2.2, nan, 4.4, 2.2, 2.2, 2.2, 2.2]),
+        "alone": np.array([nan, 2.0, nan, 2.0, 4.0, 2.0, 2.0, 2.0, 2.0]),
     }
-    found = compared(durations, rounds=3)
-    assert found["steps"] == 3
-    assert found["seconds"] == {"in the flow": 8.8, "alone": 8.0}
+    found = compared(durations, rounds=6)
+    assert found["steps"] == 6
+    assert found["seconds"] == {"in the flow": 15.4, "alone": 14.0}
     assert found["ratio"] == {"alone": {"all": 1.1, "from": 1.1, "to": 1.1, "median_step": 1.1}}
 
 
 def test_the_interval_holds_what_single_turns_say() -> None:
-    alone = np.ones(40)
-    flow = np.repeat([1.0, 1.2, 1.0, 1.2], 10)
-    ratio = compared({"flow": flow, "alone": alone}, rounds=4)["ratio"]["alone"]
+    alone = np.ones(60)
+    flow = np.repeat([1.0, 1.2, 1.0, 1.2, 1.0, 1.2], 10)
+    ratio = compared({"flow": flow, "alone": alone}, rounds=6)["ratio"]["alone"]
     assert ratio["all"] == 1.1
     assert 1.0 <= ratio["from"] < 1.1 < ratio["to"] <= 1.2
+
+
+@pytest.mark.parametrize(("steps", "rounds"), [(60, 5), (5, 6)])
+def test_too_few_rounds_or_steps_tell_nothing(steps: int, rounds: int) -> None:
+    with pytest.raises(RuntimeError, match=f"{steps} steps in {rounds} rounds tell nothing"):
+        compared({"flow": np.ones(steps), "alone": np.ones(steps)}, rounds=rounds)
 
 
 def test_a_step_in_which_a_turn_ends_or_that_is_not_done_has_no_duration(process: subprocess.Popen[bytes]) -> None:
@@ -54,7 +60,7 @@ def test_one_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("error: no such corpus")
     with subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]) as process:
         process.wait()
-        with pytest.raises(RuntimeError, match="alone ended with 2:\nerror: no such corpus"):
+        with pytest.raises(RuntimeError, match="alone ended with 2 after 0 of 9 steps:\nerror: no such corpus"):
             _ = _Runner("alone", process, np.zeros((9, 2)), tmp_path / "log", None).done
 
 

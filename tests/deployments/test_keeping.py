@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -99,53 +99,44 @@ def test_it_is_not_started_again_before_all_is_ready_for_it(tmp_path: Path, cloc
         kept.stop()
 
 
-def test_a_start_that_fails_is_a_death_and_is_tried_again(tmp_path: Path, clock: Clock) -> None:
-    away = tmp_path / "not-there-yet"
-    environment = {"PATH": os.environ["PATH"]}
+def test_a_start_that_fails_is_tried_again_ever_later_until_it_works(tmp_path: Path, clock: Clock) -> None:
+    failures: list[Exception] = [
+        ServerError("the Prefect server did not answer POST flow_runs/filter", remedy="see its log"),
+        *[OSError(errno.ENOMEM, "Cannot allocate memory")] * 6,
+    ]
 
     def start(again: bool) -> ChildProcess:
-        command = [str(away), "600"] if again else [sys.executable, "-c", "import time; time.sleep(600)"]
-        return ChildProcess("the worker", command, environment=environment, log=tmp_path / "worker.log", again=again)
+        if again and failures:
+            raise failures.pop(0)
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return ChildProcess("the worker", command, environment=os.environ, log=tmp_path / "worker.log", again=again)
 
     kept = KeptProcess(start, clock=clock)
     try:
         die(kept)
         assert kept.check() == "the worker stopped with exit code -9: started again in 1 s"
-        clock.now += 1
-        assert re.fullmatch(
-            f"the worker could not be started: .*No such file or directory: '{away}': started again in 2 s",
-            str(kept.check()),
-        )
-        away.symlink_to("/bin/sleep")
+        told = []
+        while failures:
+            clock.now += 60
+            told.append(kept.check())
+        away = "the Prefect server did not answer POST flow_runs/filter: the worker is tried again in 2 s"
+        full = "[Errno 12] Cannot allocate memory: the worker is tried again in {} s"
+        assert told == [away, *(full.format(seconds) for seconds in (4, 8, 16, 32, 60, 60))]
+        clock.now += 59
+        dead = kept.child.pid
+        assert (kept.check(), kept.child.pid) == (None, dead)
         clock.now += 1
         assert kept.check() is None
-        assert kept.child.name == "the worker"
-        clock.now += 1
+        assert kept.child.pid != dead
         assert kept.check() is None
-        assert psutil.Process(kept.child.pid).name() == "not-there-yet"
     finally:
         kept.stop()
 
 
-def test_the_fourth_start_that_fails_is_the_error(tmp_path: Path, clock: Clock) -> None:
-    def start(again: bool) -> ChildProcess:
-        if again:
-            raise ServerError("the Prefect server did not answer", remedy="see its log")
-        command = [sys.executable, "-c", "import time; time.sleep(600)"]
-        return ChildProcess("the worker", command, environment=os.environ, log=tmp_path / "worker.log")
-
-    kept = KeptProcess(start, clock=clock)
-    try:
-        die(kept)
-        for pause in (2, 4):
-            kept.check()
-            clock.now += 10
-            assert str(kept.check()).endswith(f"started again in {pause} s")
-        clock.now += 10
-        with pytest.raises(ServerError, match="the Prefect server did not answer"):
-            kept.check()
-    finally:
-        kept.stop()
+def test_what_the_system_does_not_start_is_an_error_with_its_name(tmp_path: Path) -> None:
+    command = [str(tmp_path / "nowhere")]
+    with pytest.raises(ServerError, match=r"the worker could not be started: .*No such file or directory.*nowhere"):
+        ChildProcess("the worker", command, environment={}, log=tmp_path / "worker.log")
 
 
 def test_deaths_of_long_ago_are_forgotten(server: KeptProcess, clock: Clock) -> None:

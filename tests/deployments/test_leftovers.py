@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -74,7 +77,24 @@ def test_what_we_own_is_ended_at_our_end_only() -> None:
         assert not runs(process)
 
 
-def test_what_a_dead_child_had_started_is_a_stray_but_not_what_a_living_one_did() -> None:
+@pytest.mark.parametrize("adopted", [False, True], ids=["left to the system", "given to us, as in a container"])
+def test_what_a_dead_child_had_started_is_a_stray_but_not_what_a_living_one_did(adopted: bool) -> None:
+    with adopting(adopted):
+        end_the_dead_and_leave_the_living()
+
+
+@contextmanager
+def adopting(adopted: bool) -> Iterator[None]:
+    """Inside, children of dead children become ours, as those of process 1 do."""
+    library, child_subreaper = ctypes.CDLL(None), 36
+    library.prctl(child_subreaper, int(adopted), 0, 0, 0)
+    try:
+        yield
+    finally:
+        library.prctl(child_subreaper, 0, 0, 0, 0)
+
+
+def end_the_dead_and_leave_the_living() -> None:
     # As a worker does with a flow run: in a session of its own, in its own environment.
     script = (
         "import subprocess, sys, time; "
@@ -88,7 +108,7 @@ def test_what_a_dead_child_had_started_is_a_stray_but_not_what_a_living_one_did(
     workers[0].kill()
     workers[0].wait()
     assert runs(dead)
-    end_strays()
+    end_strays([workers[1].pid])
     assert (runs(dead), runs(living), workers[1].poll()) == (False, True, None)
     end_orphans(of_this_process=True)
     for worker, pipe in zip(workers, pipes, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -96,3 +97,25 @@ def test_a_wrong_password_is_told(server, monkeypatch):
     server.statuses = [401]
     with pytest.raises(ServerError, match=r"refused POST flows/ \(401\)"):
         ask(api(server), "POST", "flows/", {})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n{"],
+    ids=["nothing", "no HTTP", "half a body", "half a value"],
+)
+def test_a_server_that_dies_in_the_middle_of_its_reply_did_not_answer(reply: bytes, monkeypatch) -> None:
+    monkeypatch.delenv(PREFECT_AUTH, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(ServerError, match="the Prefect server did not answer GET deployments"):
+            ask(f"http://127.0.0.1:{listener.getsockname()[1]}", "GET", "deployments")
+        thread.join()

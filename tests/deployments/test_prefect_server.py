@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from docket import Docket
 from rest import TIMEOUT_S
 
@@ -34,6 +35,17 @@ def test_it_looks_every_other_second_for_due_and_for_new_work() -> None:
 
     assert asyncio.run(intervals()) == (EVERY, EVERY)
     assert timedelta(seconds=2) == EVERY
+
+
+def test_it_does_not_listen_for_work_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Docket] = []
+    monkeypatch.setattr(Docket, "_pubsub", lambda queue: opened.append(queue))
+
+    async def add(queue: Docket, work: Callable[[], Awaitable[None]]) -> None:
+        await queue.add(work)()
+
+    assert done(add)
+    assert opened == []
 
 
 def test_work_for_now_is_begun_at_once_however_seldom_it_looks() -> None:

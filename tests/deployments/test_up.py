@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import planted
 import psutil
@@ -225,30 +226,37 @@ def test_a_server_that_dies_is_started_again_and_given_up_when_it_dies_again_and
 
 
 @pytest.mark.chaos
-def test_a_worker_that_dies_is_started_again_and_what_it_ran_is_over(home: Path, toy_recipe: Recipe) -> None:
+def test_a_night_whose_worker_dies_is_over_and_by_itself_run_again(home: Path, toy_recipe: Recipe) -> None:
     running = Up.start(home)
     running.wait_until_ready()
     try:
-        endless = start_retrain(running, toy_recipe, steps=1_000_000)
+        night = start_night(running, toy_recipe)
         [worker] = (one for one in psutil.Process(running.process.pid).children() if "worker" in one.cmdline())
-        ran = poll(lambda: [one for one in worker.children(recursive=True) if runs(one, endless)])
+        ran = poll(lambda: [one for one in worker.children(recursive=True) if runs(one, night["id"])])
         worker.kill()
-        assert poll(lambda: state_of(running, endless) in ENDED)
-        assert state_of(running, endless) == "CRASHED"
+        assert poll(lambda: state_of(running, night["id"]) in ENDED)
+        assert state_of(running, night["id"]) == "CRASHED"
         assert survivors(psutil.wait_procs(ran, timeout=TIMEOUT_S)[1]) == []
-        short = start_retrain(running, toy_recipe, steps=4)
-        assert poll(lambda: state_of(running, short) in ENDED)
-        assert state_of(running, short) == "COMPLETED"
+        [again] = poll(lambda: [run for run in runs_due_with(running, night) if run["id"] != night["id"]])
+        assert poll(lambda: state_of(running, again["id"]) in ENDED)
+        assert state_of(running, again["id"]) == "COMPLETED"
     finally:
         running.end()
 
 
-def start_retrain(running: Up, recipe: Recipe, *, steps: int) -> str:
-    training = recipe.training.model_copy(update={"steps": steps, "warmup": 1})
-    config = recipe.model_copy(update={"training": training}).model_dump(mode="json")
-    deployment = fetch(f"{running.prefect}/api/deployments/name/retrain/retrain-classification-smoke")["id"]
+def start_night(running: Up, recipe: Recipe) -> dict[str, Any]:
+    training = recipe.training.model_copy(update={"steps": 4, "warmup": 1})
+    config = {"families": [recipe.model_copy(update={"training": training}).model_dump(mode="json")]}
+    deployment = fetch(f"{running.prefect}/api/deployments/name/nightly/nightly")["id"]
     address = f"{running.prefect}/api/deployments/{deployment}/create_flow_run"
-    return str(fetch(address, {"parameters": {"config": config}})["id"])
+    made: dict[str, Any] = fetch(address, {"parameters": {"config": config}})
+    return made
+
+
+def runs_due_with(running: Up, run: dict[str, Any]) -> list[dict[str, Any]]:
+    body = {"flow_runs": {"deployment_id": {"any_": [run["deployment_id"]]}}}
+    found = fetch(f"{running.prefect}/api/flow_runs/filter", body)
+    return [one for one in found if one["expected_start_time"] == run["expected_start_time"]]
 
 
 def runs(process: psutil.Process, run: str) -> bool:
