@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -112,5 +112,5 @@ def answers(url: str) -> bool:
         # The scheme is checked above.
         with urllib.request.urlopen(url, timeout=_PROBE_TIMEOUT_S) as reply:  # noqa: S310
             return bool(reply.status == 200)
-    except (OSError, urllib.error.URLError):
+    except (OSError, HTTPException):  # away, or gone in the middle of its reply
         return False

@@ -1,4 +1,4 @@
-"""A server or worker that dies in the night is started again; one that dies again and again is given up."""
+"""A server or worker that dies in the night is started again; one that does not come up any more is given up."""
 
 from __future__ import annotations
 
@@ -9,35 +9,48 @@ import psutil
 
 from deployments.processes import ChildProcess, ServerError
 
-MOST_RESTARTS = 3
-WITHIN_S = 600.0
+MOST_IN_VAIN = 5
 LONGEST_PAUSE_S = 60.0
+# Deaths longer ago have no part in the pause before the next start.
+WITHIN_S = 600.0
+# What has lived so long is up, where nobody can say it better.
+COME_UP_S = 15.0
 
 
 class KeptProcess:
-    """A child process that `start(again)` makes, not again before all is `ready` for it; `check` it often."""
+    """A child process that `start(again)` makes, not again before all is `ready` for it; `check` it often.
+
+    `works` says whether it has come up.
+    """
 
     def __init__(
         self,
         start: Callable[[bool], ChildProcess],
         *,
         ready: Callable[[], bool] = lambda: True,
+        works: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
         self._ready = ready
+        self._works = works or (lambda: clock() - self._started >= COME_UP_S)
         self._clock = clock
         self._deaths: list[float] = []
+        self._in_vain = 0  # starts in a row that did not come up
         self._due: float | None = None  # when it is started again
         self._pause = 0.0
-        self.child = start(False)
+        self._begin(start(False))
+
+    def _begin(self, child: ChildProcess) -> None:
+        self.child, self._started, self._worked = child, self._clock(), False
 
     def check(self) -> str | None:
         """Start it again where it has died, after a pause that doubles; returns what there is to tell.
 
-        A start that fails, for want of memory or because what it needs has died meanwhile, is tried again and again.
+        However often it is killed. A start that fails, for want of memory or because what it needs has died meanwhile,
+        is tried again and again.
 
-        Raises ServerError, with the end of the log, at the fourth death within ten minutes.
+        Raises ServerError, with the end of the log, when it has died five times in a row before it came up.
         """
         if self._due is not None:
             return self._start_again() if self._clock() >= self._due and self._ready() else None
@@ -46,18 +59,21 @@ class KeptProcess:
         except ServerError as error:
             # What it has started may still hold its port.
             self.child.stop()
+            self._in_vain = 0 if self._worked else self._in_vain + 1
+            if self._in_vain >= MOST_IN_VAIN:
+                raise
             now = self._clock()
             self._deaths = [*(death for death in self._deaths if now - death < WITHIN_S), now]
-            if len(self._deaths) > MOST_RESTARTS:
-                raise
-            self._pause = 2.0 ** (len(self._deaths) - 1)
+            self._pause = min(2.0 ** (len(self._deaths) - 1), LONGEST_PAUSE_S)
             self._due = now + self._pause
             return f"{_line(error)}: started again in {self._pause:.0f} s"
+        self._worked = self._worked or self._works()
         return None
 
     def _start_again(self) -> str | None:
         try:
-            self.child, self._due = self._start(True), None
+            self._begin(self._start(True))
+            self._due = None
         except (ServerError, OSError, psutil.Error) as error:
             self._pause = min(2.0 * self._pause, LONGEST_PAUSE_S)
             self._due = self._clock() + self._pause

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,7 +47,7 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
     ask for a password.
 
     Raises ServerError when the address or a port cannot be used, another `up` runs in this home, or a process does not
-    start or dies again and again.
+    start or, later, dies again and again before it comes up.
     """
     with _only_one(), terminable():
         end_orphans()
@@ -209,10 +210,12 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
 def _start_servers(children: list[KeptProcess], ports: Ports, environment: Mapping[str, str]) -> None:
     # Each child is in the list before anything can fail, so that `finally` in the caller stops it.
     with waiting("starting the Prefect server and the MLflow server"):
-        children.append(prefect := KeptProcess(lambda again: prefect_server(ports, environment, again=again)))
-        children.append(mlflow := KeptProcess(lambda again: mlflow_server(ports, environment, again=again)))
-        wait_until(lambda: answers(f"{ports.prefect_url}/api/health"), prefect.child)
-        wait_until(lambda: answers(f"{ports.mlflow_url}/health"), mlflow.child)
+        prefect_works = partial(answers, f"{ports.prefect_url}/api/health")
+        mlflow_works = partial(answers, f"{ports.mlflow_url}/health")
+        children.append(KeptProcess(lambda again: prefect_server(ports, environment, again=again), works=prefect_works))
+        children.append(KeptProcess(lambda again: mlflow_server(ports, environment, again=again), works=mlflow_works))
+        for kept, works in zip(children, (prefect_works, mlflow_works), strict=True):
+            wait_until(works, kept.child)
     end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
 
 

@@ -1,4 +1,4 @@
-"""A server that dies is started again after a pause, and given up at its fourth death within ten minutes."""
+"""A server that dies is started again after a pause, and given up when it does not come up any more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from rest import poll
 from running_up import survivors
 
-from deployments.keeping import KeptProcess
+from deployments.keeping import COME_UP_S, KeptProcess
 from deployments.processes import ChildProcess, ServerError
 
 
@@ -64,16 +64,45 @@ def test_it_is_started_again_after_a_pause_that_doubles(server: KeptProcess, clo
         assert server.check() is None
 
 
-def test_the_fourth_death_within_ten_minutes_is_the_error(server: KeptProcess, clock: Clock, tmp_path: Path) -> None:
-    for _ in range(3):
+def test_one_that_dies_five_times_in_a_row_before_it_comes_up_is_the_error(
+    server: KeptProcess, clock: Clock, tmp_path: Path
+) -> None:
+    clock.now += COME_UP_S
+    server.check()
+    die(server)  # it had come up
+    server.check()
+    for _ in range(4):
+        clock.now += 60
+        server.check()
+        clock.now += COME_UP_S - 1
+        server.check()
         die(server)
-        server.check()
-        clock.now += 10
-        server.check()
+        assert "started again" in str(server.check())
+    clock.now += 60
+    server.check()
     die(server)
     with pytest.raises(ServerError, match="the server stopped with exit code -9") as caught:
         server.check()
     assert str(tmp_path / "server.log") in caught.value.remedy
+
+
+def test_one_that_comes_up_is_started_again_however_often_it_is_killed(tmp_path: Path, clock: Clock) -> None:
+    def start(again: bool) -> ChildProcess:
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return ChildProcess("the server", command, environment=os.environ, log=tmp_path / "server.log", again=again)
+
+    kept = KeptProcess(start, works=lambda: True, clock=clock)
+    pauses = []
+    try:
+        for _ in range(8):
+            kept.check()
+            die(kept)
+            pauses.append(str(kept.check()).rpartition("in ")[2])
+            clock.now += 60
+            kept.check()
+    finally:
+        kept.stop()
+    assert pauses == [f"{seconds} s" for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
 
 
 def test_it_is_not_started_again_before_all_is_ready_for_it(tmp_path: Path, clock: Clock) -> None:
@@ -139,8 +168,10 @@ def test_what_the_system_does_not_start_is_an_error_with_its_name(tmp_path: Path
         ChildProcess("the worker", command, environment={}, log=tmp_path / "worker.log")
 
 
-def test_deaths_of_long_ago_are_forgotten(server: KeptProcess, clock: Clock) -> None:
-    for _ in range(5):
+def test_deaths_of_long_ago_have_no_part_in_the_pause(server: KeptProcess, clock: Clock) -> None:
+    for _ in range(3):
+        clock.now += COME_UP_S
+        server.check()
         die(server)
         assert server.check() == "the server stopped with exit code -9: started again in 1 s"
         clock.now += 601
