@@ -22,6 +22,7 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks import step_clock
+from deployments.processes import tree
 
 _START_S = 300.0
 _POLL_S = 0.01
@@ -73,7 +74,7 @@ class _Runner:
         with ExitStack() as stack:
             if self.without:
                 stack.enter_context(halted(self.without))
-            _to_all(psutil.Process.resume, _tree(self.process.pid))
+            _to_all(psutil.Process.resume, tree(self.process.pid))
             # What was due while it, or the servers, stood still comes in the first moments.
             begun = time.monotonic() + _CATCH_UP_S
             while not self.done and time.monotonic() < begun + seconds:
@@ -86,7 +87,7 @@ class _Runner:
             self.turns.append((begun, time.monotonic()))
 
     def stand_still(self) -> None:
-        _to_all(psutil.Process.suspend, _tree(self.process.pid))
+        _to_all(psutil.Process.suspend, tree(self.process.pid))
 
     def durations(self) -> NDArray[np.float64]:
         """Seconds from the end of the step before to the end of each; NaN where a turn ended meanwhile."""
@@ -102,20 +103,12 @@ class _Runner:
 @contextmanager
 def halted(root: psutil.Process) -> Iterator[None]:
     """Inside, the process and all that it started stand still."""
-    family = _tree(root.pid)
+    family = tree(root.pid)
     try:
         _to_all(psutil.Process.suspend, family)
         yield
     finally:
         _to_all(psutil.Process.resume, family)
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _to_all(act: Callable[[psutil.Process], None], processes: Iterable[psutil.Process]) -> None:
@@ -171,7 +164,7 @@ def _start(
 
 
 def _end(runner: _Runner) -> None:
-    _to_all(psutil.Process.kill, _tree(runner.process.pid))
+    _to_all(psutil.Process.kill, tree(runner.process.pid))
     runner.process.wait()
 
 

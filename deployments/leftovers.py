@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from deployments.prefect_api import ask
+from deployments.processes import tree
 from llm.home import home
 
 OWNER_VARIABLE = "NIGHTSHIFT_OWNER"
@@ -53,16 +54,8 @@ def end_strays(living: Iterable[int]) -> None:
     """
     found = [process for process in psutil.process_iter() if _is_orphan(process, True)]
     # Looked for after those found: what a living child starts meanwhile is none of them.
-    led = {process.pid for pid in living for process in _tree(pid)}
+    led = {process.pid for pid in living for process in tree(pid)}
     _end([process for process in found if process.pid not in led])
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _end(found: list[psutil.Process]) -> None:

@@ -99,7 +99,7 @@ class ChildProcess:
         if self._stopped:
             return  # the system may have given its number to another process
         # A worker puts every flow run into a session of its own, out of reach of killpg: remember them first.
-        family = _descendants(self.pid)
+        family = tree(self.pid)[1:]
         _signal_group(self.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_GRACE_S)
@@ -125,10 +125,11 @@ def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
     return "\n".join(f"    {line}" for line in found) or "    (empty)"
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
+def tree(pid: int) -> list[psutil.Process]:
+    """The process and all that it has started, directly or not; nothing where it is gone."""
     try:
-        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
-        return found
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 
