@@ -27,7 +27,7 @@ from llm.files import canonical_json, fsync_folder, read_json, sha256_of, write_
 from llm.model.products import Products
 from llm.training.averaging import WeightAverage
 from llm.training.muon import Muon
-from llm.training.random_state import random_state, restore_random_state
+from llm.training.random_state import ON_CPU, random_state, restore_random_state
 from llm.training.stability import Stability
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,11 @@ _BEST = "best"
 _REMEDY = "an older checkpoint is used, or the training begins again"
 # Prefixes of tensors.
 _MODEL, _AVERAGE = "model.", "average."
-# What each optimizer remembers of a parameter.
+# What each optimizer remembers of a parameter: a count, and tensors of the parameter's shape.
+_COUNT = "step"
 _STATES: dict[type[Optimizer], tuple[str, ...]] = {
-    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
-    torch.optim.SparseAdam: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.AdamW: (_COUNT, "exp_avg", "exp_avg_sq"),
+    torch.optim.SparseAdam: (_COUNT, "exp_avg", "exp_avg_sq"),
     Muon: ("momentum",),
 }
 
@@ -198,12 +199,24 @@ def _check(path: Path, written: str) -> None:
 
 
 def _require_all(path: Path, tensors: dict[str, Tensor], trained: Trained) -> None:
-    """Raise CheckpointError unless a restored model's tensors are there: half of them must never be put back."""
-    for name, value in trained.model.state_dict().items():
-        found = tensors.get(_MODEL + name)
-        if found is None or found.shape != value.shape:
-            what = "not there" if found is None else f"of shape {tuple(found.shape)}, not {tuple(value.shape)}"
-            raise CheckpointError(f"{path / _TENSORS}: {_MODEL + name} is {what}", remedy=_REMEDY)
+    """Raise CheckpointError unless all that is put back is there and fits: half of it must never be put back."""
+    for name, expected in _expected(tensors, trained):
+        found = tensors.get(name)
+        if found is None or found.shape != expected:
+            what = "not there" if found is None else f"of shape {tuple(found.shape)}, not {tuple(expected)}"
+            raise CheckpointError(f"{path / _TENSORS}: {name} is {what}", remedy=_REMEDY)
+
+
+def _expected(tensors: dict[str, Tensor], trained: Trained) -> Iterator[tuple[str, torch.Size]]:
+    yield from ((_MODEL + name, value.shape) for name, value in trained.model.state_dict().items())
+    yield from ((_AVERAGE + name, value.shape) for name, value in trained.average.means.items())
+    for name, parameter, optimizer in _optimized(trained):
+        if _remembered(name, optimizer, tensors):
+            for key in _STATES[type(optimizer)]:
+                yield f"{key}.{name}", torch.Size([]) if key == _COUNT else parameter.shape
+    for name, value in random_state(trained.device).items():
+        if name in tensors or name == ON_CPU:  # one that was written on a CPU has none of a GPU
+            yield name, value.shape
 
 
 def _progress(values: dict[str, Any]) -> Progress:
@@ -223,11 +236,17 @@ def _restore(tensors: dict[str, Tensor], trained: Trained) -> None:
     trained.model.load_state_dict(_under(_MODEL, tensors))
     trained.average.load(_under(_AVERAGE, tensors))
     for name, parameter, optimizer in _optimized(trained):
-        for key in _STATES[type(optimizer)]:
+        optimizer.state.pop(parameter, None)
+        for key in _STATES[type(optimizer)] if _remembered(name, optimizer, tensors) else ():
             value = tensors[f"{key}.{name}"].to(parameter.device)
             # AdamW counts its steps in a float tensor, SparseAdam in a Python int.
             optimizer.state[parameter][key] = value if value.is_floating_point() else int(value)
     restore_random_state(tensors, trained.device)
+
+
+def _remembered(name: str, optimizer: Optimizer, tensors: dict[str, Tensor]) -> bool:
+    """False of a parameter that had taken no step yet: all up to there were skipped."""
+    return any(f"{key}.{name}" in tensors for key in _STATES[type(optimizer)])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

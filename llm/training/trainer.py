@@ -80,13 +80,13 @@ class Trainer:
         Raises TrainingError when the loss is not finite or spikes again and again, or an epoch holds no batch.
         """
         with deterministic(self.config.threads), freed_memory_kept():
+            begin = Beginning(self.model)
             stored = load_newest(self.folder, self.trained)
             self.progress = stored or Progress(products=choose_products(self.config.precision, self.device))
             log.info("matrices are multiplied the %s way", self.progress.products)
             if stored is not None:
                 log.info("resumed at step %d of %d", stored.step, self.config.steps)
             with products(self.progress.products, self.device):
-                begin = Beginning(self.model) if stored is None else None
                 while trouble := self._loop():
                     self._roll_back(trouble, begin)
             if self.config.keep == "best":
@@ -137,15 +137,13 @@ class Trainer:
         rollbacks = self.progress.stability.rollbacks
         return rate * self.policy.rate_factor**rollbacks if rollbacks else rate
 
-    def _roll_back(self, trouble: str, begin: Beginning | None) -> None:
+    def _roll_back(self, trouble: str, begin: Beginning) -> None:
         """Go back to the last good checkpoint, but not in the data: what lies between is passed over."""
         here, stability = self.progress, self.progress.stability
         if stability.rollbacks >= self.policy.rollbacks:
             raise self._failure(trouble)
         stored = load_newest(self.folder, self.trained, calm=True)
         if stored is None:
-            if begin is None:
-                raise self._failure(trouble)
             begin.restore(self.model)
             self.trained = self._untrained()
             stored = Progress(products=here.products)

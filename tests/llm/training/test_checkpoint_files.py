@@ -7,16 +7,18 @@ import logging
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
+from llm.files import sha256_of
 from llm.training.averaging import WeightAverage
 from llm.training.checkpoint import Progress, Trained, load_best, load_newest, save_best, save_checkpoint
 
 
 def trained() -> Trained:
     model = nn.Linear(3, 2)
-    return Trained(model, [torch.optim.AdamW(model.parameters())], WeightAverage(model, decay=0.0))
+    return Trained(model, [torch.optim.AdamW(model.parameters())], WeightAverage(model, decay=0.5))
 
 
 def step(some: Trained) -> None:
@@ -74,6 +76,28 @@ def test_a_state_file_that_was_changed_is_passed_over(tmp_path: Path, caplog: py
     assert progress is not None
     assert progress.step == 2
     assert f"{state}: is not what was written" in caplog.text
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "of another shape"])
+@pytest.mark.parametrize("name", ["model.weight", "average.weight", "exp_avg.weight", "step.bias", "random_state"])
+def test_a_checkpoint_of_which_one_tensor_does_not_fit_is_passed_over_and_nothing_of_it_put_back(
+    name: str, lost: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = written(tmp_path, 2, 4)
+    file = tmp_path / "step-00000004" / "state.safetensors"
+    tensors = safetensors.torch.load_file(str(file))
+    if lost:
+        del tensors[name]
+    else:
+        tensors[name] = tensors[name].flatten().repeat(7)
+    safetensors.torch.save_file(tensors, str(file))
+    state = file.with_name("state.json")
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"sha256": sha256_of(file)}))
+    with caplog.at_level(logging.WARNING):
+        progress = load_newest(tmp_path, some)
+    assert progress is not None
+    assert progress.step == 2
+    assert f"{file}: {name} is {'not there' if lost else 'of shape'}" in caplog.text
 
 
 def test_a_checkpoint_of_an_older_version_is_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,11 +25,15 @@ _SEED = 1_000_003  # of the first epoch, where training.seed is 1
 
 
 class Planted(Translation):
-    """Multiplies the loss of the batches at these places, counted over all epochs, by `factor`."""
+    """Multiplies the loss of the batches at these places, counted over all epochs, by `factor`.
 
-    def __init__(self, places: Iterable[int], factor: float) -> None:
+    At the place `interrupted_at`, SIGINT comes.
+    """
+
+    def __init__(self, places: Iterable[int], factor: float, *, interrupted_at: int | None = None) -> None:
         self.places = frozenset(places)
         self.factor = factor
+        self.interrupted_at = interrupted_at
         self.numbers: dict[bytes, int] = {}
 
     def plan(self, table, config, *, seed):
@@ -39,16 +44,26 @@ class Planted(Translation):
         return plan
 
     def collate(self, table, rows, config):
-        planted = self.numbers.get(rows.tobytes()) in self.places and len(table.columns["source"]) == 300
-        return super().collate(table, rows, config) | {"factor": torch.tensor(self.factor if planted else 1.0)}
+        place = self.numbers.get(rows.tobytes(), -1) if len(table.columns["source"]) == 300 else -1
+        return super().collate(table, rows, config) | {"place": torch.tensor(place)}
 
     def loss(self, model, batch, *, label_smoothing):
         found = super().loss(model, batch, label_smoothing=label_smoothing)
-        return LossSum(found.total * batch["factor"], found.count)
+        place = int(batch["place"])
+        if place == self.interrupted_at:
+            signal.raise_signal(signal.SIGINT)
+        return LossSum(found.total * (self.factor if place in self.places else 1.0), found.count)
 
 
 def train_on(
-    folder: Path, places: Iterable[int], factor: float, *, kill_at: int = 10**9, policy: Policy | None = None, **changes
+    folder: Path,
+    places: Iterable[int],
+    factor: float,
+    *,
+    kill_at: int = 10**9,
+    interrupted_at: int | None = None,
+    policy: Policy | None = None,
+    **changes,
 ) -> Trainer:
     config = options(steps=48, **changes)
     torch.manual_seed(config.seed)
@@ -61,7 +76,7 @@ def train_on(
             raise KilledError
 
     trainer = Trainer(
-        family=Planted(places, factor),
+        family=Planted(places, factor, interrupted_at=interrupted_at),
         model=EncoderDecoderModel(sizes, VOCABULARY),
         train=copy_table(300, seed=1),
         validation=copy_table(40, seed=2),
@@ -126,6 +141,18 @@ def test_a_training_that_was_killed_decides_the_same(tmp_path, kill_at):
     with pytest.raises(KilledError):
         train_on(tmp_path / "killed", range(14, 17), math.nan, kill_at=kill_at)
     again = train_on(tmp_path / "killed", range(14, 17), math.nan)
+    assert same_bits(whole.model, again.model)
+    assert asdict(whole.progress.stability) == asdict(again.progress.stability)
+
+
+# At 0 no optimizer has anything to remember yet; at 3 the training goes back, to its beginning.
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_a_training_that_was_interrupted_in_trouble_goes_on_and_decides_the_same(tmp_path, at):
+    whole = train_on(tmp_path / "whole", range(3), math.nan)
+    assert whole.progress.stability.rollbacks == 1
+    with pytest.raises(KeyboardInterrupt):
+        train_on(tmp_path / "broken", range(3), math.nan, interrupted_at=at)
+    again = train_on(tmp_path / "broken", range(3), math.nan)
     assert same_bits(whole.model, again.model)
     assert asdict(whole.progress.stability) == asdict(again.progress.stability)
 
