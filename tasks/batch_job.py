@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from llm.batch_prediction.config import BatchConfig
 from llm.batch_prediction.job import BatchJob, Report
 from llm.batch_prediction.work import ModelName, unfinished_model
 from llm.home import downloads_folder
 from llm.predictor import Predictor
-from tasks.registry.folders import champion_folder, verify
+from tasks.registry.folders import champion_folder
 from tasks.registry.moves import find_reference
 from tasks.registry.versions import Version
 
@@ -35,11 +33,4 @@ def predict_rows(version: Version, reference: str, config: BatchConfig) -> Repor
     """
     name = ModelName(version.family, str(version.version), version.training_key, reference)
     with BatchJob(config, name, downloads=downloads_folder()) as job:
-        return job.run(Predictor.load(model_folder(version)))
-
-
-def model_folder(version: Version) -> Path:
-    """The Hugging Face folder of a version, fetched once, and checked each time: a job is long."""
-    folder = champion_folder(version)
-    verify(folder, version)
-    return folder
+        return job.run(Predictor.load(champion_folder(version)))

@@ -18,10 +18,10 @@ from llm.ingest.scored_rows import scored_rows_stage
 from llm.model.folder import read_description
 from llm.recipe import Recipe
 from llm.stages import Stage
-from tasks.batch_job import model_folder
 from tasks.figures import figures
 from tasks.markdown import cell, table
 from tasks.registry.evaluations import EvaluationRun, log_evaluation
+from tasks.registry.folders import champion_folder
 from tasks.registry.runs import DatasetRecord
 from tasks.registry.versions import Version
 
@@ -72,7 +72,7 @@ def score_version(version: Version, corpus: CorpusConfig | None, *, threads: int
     Raises CorpusError, DownloadError or ConfigError when there are no such rows, ChecksumError when a file of the model
     is not the one that was registered, StageError when it cannot be scored.
     """
-    folder = model_folder(version)
+    folder = champion_folder(version)
     if corpus is None:
         data, rows = _own_rows(folder)
     else:

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import shutil
 from pathlib import Path
 
 from mlflow.artifacts import download_artifacts
 
 from llm.errors import ChecksumError
-from llm.files import sha256_of, temporary_folder
+from llm.files import fsync_folder, fsync_tree, sha256_of, temporary_folder
 from llm.home import home
 from tasks.registry.connection import client, registry_errors
 from tasks.registry.logged_model import MODEL_PATH
 from tasks.registry.patience import patiently
 from tasks.registry.versions import Version
 
+log = logging.getLogger(__name__)
+
 
 def download_model_folder(version: Version, destination: Path) -> Path:
-    """Fetch a version's Hugging Face folder to `destination`; nothing is done when it is there already.
+    """Fetch a version's Hugging Face folder to `destination`, where it appears whole, checked and durable.
+
+    One that is there already, because another process was faster, stays.
 
     Raises ChecksumError when a file is not the one that was registered, RegistryError when there are none.
     """
-    if destination.exists():
-        return destination
     with temporary_folder(destination.parent, prefix=".download-") as temporary:
         folder = _download(version, f"{version.uri}/{MODEL_PATH}", Path(temporary))
         verify(folder, version)
-        shutil.move(folder, destination)
+        fsync_tree(folder)
+        try:
+            folder.rename(destination)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    fsync_folder(destination.parent)
     return destination
 
 
@@ -72,5 +82,18 @@ def _download(version: Version, uri: str, destination: Path) -> Path:
 
 
 def champion_folder(version: Version) -> Path:
-    """The Hugging Face folder of a champion under our home, fetched once."""
-    return download_model_folder(version, home() / "champions" / version.family / version.training_key)
+    """The Hugging Face folder of a version under our home: fetched once, checked each time, and mended.
+
+    A copy is damaged by a power cut or a disk, and weights with a flipped bit load without a word: the champion would
+    answer worse, and lose to a worse challenger.
+
+    Raises what `download_model_folder` raises.
+    """
+    folder = home() / "champions" / version.family / version.training_key
+    if folder.exists():
+        try:
+            verify(folder, version)
+        except ChecksumError as error:
+            log.warning("%s: the copy in %s is fetched again", error.problem, folder)
+            shutil.rmtree(folder)
+    return folder if folder.exists() else download_model_folder(version, folder)

@@ -117,12 +117,15 @@ def test_a_mistake_is_two_lines_and_leaves_nothing(tickets, tmp_path, arguments,
 
 def test_a_damaged_model_does_not_predict(registry, tickets, tmp_path):
     assert batch_predict(tickets, tmp_path / "one.csv", "--column", "body").exit_code == 0
-    weights = registry / "champions" / "classification" / "k1" / "model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    copy = registry / "champions" / "classification" / "k1" / "model.safetensors"
+    whole = copy.read_bytes()
+    stored = [path for path in (registry / "mlflow").rglob(copy.name) if path.read_bytes() == whole]
     try:
+        for weights in (copy, *stored):
+            weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         done = batch_predict(tickets, tmp_path / "two.csv", "--column", "body")
     finally:
-        weights.write_bytes(whole)
+        for weights in stored:
+            weights.write_bytes(whole)
     assert "SHA-256 of model.safetensors is" in done.stderr
     assert not (tmp_path / "two.csv").exists()

@@ -1,4 +1,4 @@
-"""Registered versions that cost nothing: a number, a source and tags, but no files behind them."""
+"""Registered versions: with a model's files, and such as cost nothing, a number, a source and tags."""
 
 from __future__ import annotations
 
@@ -6,9 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_version import MEASURED
 
 from tasks.registry.connection import client
-from tasks.registry.versions import Version, get_version
+from tasks.registry.logged_model import ModelToLog
+from tasks.registry.runs import TrainingIdentity, training_run
+from tasks.registry.versions import Measured, Version, get_version, register
+
+
+@pytest.fixture
+def registered(
+    home: Path, identity: Callable[[str], TrainingIdentity], model: Callable[[str], ModelToLog]
+) -> Callable[..., Version]:
+    """Registers the model of a training key."""
+
+    def make(key: str, measured: Measured = MEASURED) -> Version:
+        with training_run(identity(key)) as run:
+            return register(run, model(key), measured, step=100)
+
+    return make
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from made_version import MEASURED
 from mlflow import MlflowClient
 
 from llm.errors import ChecksumError, RegistryError
@@ -12,7 +13,6 @@ from tasks.registry.connection import client
 from tasks.registry.folders import download_model_folder
 from tasks.registry.runs import training_run
 from tasks.registry.versions import (
-    Measured,
     champion,
     find_version,
     leave,
@@ -20,19 +20,6 @@ from tasks.registry.versions import (
     promote,
     register,
 )
-
-MEASURED = Measured(metrics={"bleu": 21.5}, baselines={"copy_source": {"bleu": 3.0}}, test_split="c0ffee")
-
-
-@pytest.fixture
-def registered(home, identity, model):
-    """Registers the model of a training key."""
-
-    def make(key: str, measured: Measured = MEASURED):
-        with training_run(identity(key)) as run:
-            return register(run, model(key), measured, step=100)
-
-    return make
 
 
 def numbers() -> list[int]:
