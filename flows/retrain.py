@@ -19,6 +19,7 @@ from tasks.evaluate import evaluate, score_baselines, score_champion
 from tasks.model_card import ModelCard
 from tasks.news import Question, answered, ask, remember
 from tasks.outcome import Outcome, nothing_new
+from tasks.own_data import require_own_data
 from tasks.promotion import judge, register_challenger, settle, write_comparison
 from tasks.provenance import flow_run_url, training_identity
 from tasks.quiet_story import QuietStory
@@ -45,6 +46,8 @@ def retrain(config: RetrainConfig, until: datetime | None = None) -> State[dict[
 
     A training that is not over by `until` cools down towards it and ends then; what it learned is judged as ever.
 
+    Raises GateError where the champion was trained on its users' data and this would not be: see `require_own_data`.
+
     It is returned as a state, whose message is the decision: Prefect gives the caller what the state holds.
     """
     if until is not None:
@@ -52,6 +55,8 @@ def retrain(config: RetrainConfig, until: datetime | None = None) -> State[dict[
     with patience(config.registry.patience), TagsContext(current_tags=set()):
         # A tag costs a task two requests: before and after it, Prefect asks whether there is a limit for that tag.
         recipe = config.recipe
+        if not config.gate.replace_own_data:
+            require_own_data(recipe)
         corpus = ingest(recipe)
         question = ask(recipe, corpus, gate=config.gate)
         outcome = answered(question, corpus) if config.when_nothing_new == "end" else None

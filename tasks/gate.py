@@ -27,6 +27,11 @@ class GateConfig(Config):
         le=0.1,
         description="how far a score may move when the logged model repeats its predictions; texts must be the same",
     )
+    replace_own_data: bool = Field(
+        False,
+        description="whether a model of a corpus that comes with Nightshift may replace a champion that was trained on "
+        "data of your own; if not, such a retraining fails before it reads anything",
+    )
     promotion: PromotionPolicy = Field(
         PromotionPolicy(), description="what a challenger must show against the champion, on the same test rows"
     )

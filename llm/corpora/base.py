@@ -98,6 +98,7 @@ class Corpus(Protocol[S_contra]):
     config: ClassVar[type[SourceConfig]]
     part: ClassVar[type[SourceConfig]]  # of the configs of parts
     version: ClassVar[int]  # raised whenever the same content gives other records
+    shipped: ClassVar[bool]  # comes with Nightshift, for nights before there is data of one's own
 
     def fields(self, config: S_contra) -> tuple[str, ...]:
         """Names of the fields that every record holds."""

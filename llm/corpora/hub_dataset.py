@@ -49,6 +49,7 @@ class HubDataset:
     config: ClassVar[type[SourceConfig]] = HubDatasetConfig
     part: ClassVar[type[SourceConfig]] = HubDatasetConfig
     version: ClassVar[int] = 1
+    shipped: ClassVar[bool] = False
 
     def fields(self, config: HubDatasetConfig) -> tuple[str, ...]:
         """What `columns` maps."""

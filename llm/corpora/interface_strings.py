@@ -36,6 +36,7 @@ class InterfaceStrings:
     config: ClassVar[type[SourceConfig]] = InterfaceStringsConfig
     part: ClassVar[type[SourceConfig]] = InterfaceStringsConfig
     version: ClassVar[int] = 1
+    shipped: ClassVar[bool] = True
 
     def fields(self, config: InterfaceStringsConfig) -> tuple[str, ...]:  # noqa: ARG002
         """English and its translation."""

@@ -111,6 +111,7 @@ class LocalFiles:
     config: ClassVar[type[SourceConfig]] = LocalFilesConfig
     part: ClassVar[type[SourceConfig]] = LocalFilesPart
     version: ClassVar[int] = 3
+    shipped: ClassVar[bool] = False
 
     def fields(self, config: LocalFilesConfig) -> tuple[str, ...]:
         """What `columns` maps; text for txt; source and target for translations."""

@@ -40,6 +40,7 @@ class Plays:
     config: ClassVar[type[SourceConfig]] = PlaysConfig
     part: ClassVar[type[SourceConfig]] = PlaysConfig
     version: ClassVar[int] = 1
+    shipped: ClassVar[bool] = True
 
     def fields(self, config: PlaysConfig) -> tuple[str, ...]:  # noqa: ARG002
         """One text."""

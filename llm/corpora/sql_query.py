@@ -60,6 +60,7 @@ class SqlQuery:
     config: ClassVar[type[SourceConfig]] = SqlQueryConfig
     part: ClassVar[type[SourceConfig]] = SqlQueryConfig
     version: ClassVar[int] = 1
+    shipped: ClassVar[bool] = False
 
     def fields(self, config: SqlQueryConfig) -> tuple[str, ...]:
         """What `columns` maps."""

@@ -46,6 +46,7 @@ class StringLanguages:
     config: ClassVar[type[SourceConfig]] = StringLanguagesConfig
     part: ClassVar[type[SourceConfig]] = StringLanguagesConfig
     version: ClassVar[int] = 1
+    shipped: ClassVar[bool] = True
 
     def fields(self, config: StringLanguagesConfig) -> tuple[str, ...]:  # noqa: ARG002
         """A text and its label."""

@@ -24,8 +24,9 @@ ARTIFACTS_VARIABLE = "NIGHTSHIFT_ARTIFACTS"
 TAG_PREFIX = "nightshift."
 _SQLITE = "sqlite:///"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-# MLflow's own word for it, as `MlflowException.error_code` gives it.
+# MLflow's own words, as `MlflowException.error_code` gives them.
 ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"
+NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from mlflow import MlflowClient
 from mlflow.artifacts import list_artifacts
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
-from tasks.registry.connection import client, registry_errors
+from tasks.registry.connection import NOT_FOUND, client, registry_errors
 from tasks.registry.logged_model import MODEL_PATH
 from tasks.registry.runs import GIT_COMMIT
 from tasks.registry.versions import Version
@@ -27,6 +28,21 @@ def facts_of(version: Version) -> dict[str, str]:
             "model size": f"{size_of(f'{version.uri}/{MODEL_PATH}'):,} bytes",
         }
         return facts | (dict(_facts_of_run(mlflow_client, version.run_id)) if version.run_id else {})
+
+
+def option_of(version: Version, name: str) -> str | None:
+    """The text of an option that a version was trained with; None where its run is gone, or does not hold it.
+
+    Raises RegistryError when MLflow cannot be reached.
+    """
+    with registry_errors(f"reading {version.family} version {version.version}"):
+        try:
+            run = client().get_run(version.run_id) if version.run_id else None
+        except MlflowException as error:
+            if error.error_code != NOT_FOUND:
+                raise
+            return None
+        return run.data.params.get(name) if run else None
 
 
 def size_of(artifact_uri: str) -> int:
