@@ -183,18 +183,27 @@ def up(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="This machine's address for others; they must sign in.")
     ] = "127.0.0.1",
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file: the families of every night, with their data and options.", dir_okay=False),
+    ] = None,
 ) -> None:
     """Start the Prefect server, the MLflow server and a worker on this machine, until Ctrl-C."""
     from deployments import environment
+    from deployments.chosen_nights import chosen_nights
     from deployments.processes import Terminated
     from deployments.recipes import set_zone
     from deployments.servers import Ports, keep_up
 
     set_zone(zone)
     environment.prepare(find_servers=False)
+    nights = None
+    if config is not None:
+        with waiting(f"checking {config}"):
+            nights = chosen_nights(config)
     try:
         ports = Ports(prefect=prefect_port, mlflow=mlflow_port, host=host)
-        keep_up(ports, catch_up=catch_up, say=typer.echo)
+        keep_up(ports, catch_up=catch_up, nights=nights, say=typer.echo)
     except (KeyboardInterrupt, Terminated):
         # The usual end of this command, and a good one.
         typer.echo("stopped", err=True)

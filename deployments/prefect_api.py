@@ -20,13 +20,17 @@ _TIMEOUT_S = 30.0
 _TRIES, _PAUSE_S = 10, 1.0
 
 
+class RefusedError(ServerError):
+    """The server understood, and does not do it."""
+
+
 def ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """The server's reply, as JSON values; None where it is empty.
 
     Signs in with "user:password" of the environment variable PREFECT_API_AUTH_STRING, where it is set. Asks again while
     the server's database is locked, in which case it has done nothing.
 
-    Raises ServerError with the reply when it refuses, or when it does not answer.
+    Raises RefusedError with the reply when it refuses, another ServerError when it fails or does not answer.
     """
     pause = threading.Event()
     for more in reversed(range(_TRIES)):
@@ -38,7 +42,8 @@ def ask(api: str, method: str, path: str, body: dict[str, Any] | None = None) ->
                 continue
             # The body that was sent may hold the webhook's address, so it is not shown.
             told = error.read().decode(errors="replace")[:500]
-            raise ServerError(
+            kind = RefusedError if error.code < HTTPStatus.INTERNAL_SERVER_ERROR else ServerError
+            raise kind(
                 f"the Prefect server refused {method} {path} ({error.code}): {told}", remedy="see logs/prefect.log"
             ) from None
         except (OSError, HTTPException, ValueError) as error:  # away, or gone in the middle of its reply

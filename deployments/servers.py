@@ -23,6 +23,7 @@ from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.keeping import KeptProcess
 from deployments.leftovers import end_lost_runs, end_orphans, end_strays, owned
 from deployments.missed_nights import settle_missed_nights
+from deployments.parameters import Parameters, apply_with_parameters
 from deployments.prefect_api import ask
 from deployments.processes import ChildProcess, ServerError, tail, terminable, undisturbed
 from deployments.silence import Silence
@@ -39,8 +40,10 @@ _POLL_S = 0.25
 Say = Callable[[str], None]
 
 
-def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
+def keep_up(ports: Ports, *, catch_up: bool, nights: Parameters | None, say: Say) -> None:
     """Start everything, tell the addresses through `say`, and wait until a signal.
+
+    `nights`: what a file says that the nights do; None: what they did before, or the defaults.
 
     A server or worker that dies is started again, a few times. With `catch_up`, one run makes up for the nights that
     passed while nothing was up, and a night that crashes is run again, once. On any address but 127.0.0.1 both servers
@@ -67,7 +70,8 @@ def keep_up(ports: Ports, *, catch_up: bool, say: Say) -> None:
         try:
             _start_servers(children, ports, environment)
             settle_missed_nights(environment[API_VARIABLE], catch_up=catch_up, say=say)
-            _start_worker(children, ports, own, webhook=webhook)
+            _start_worker(children, ports, own)
+            _apply(own, webhook=webhook, nights=nights, say=say)
             addresses = {"prefect": ports.prefect_url, "mlflow": ports.mlflow_url}
             write_json(servers_file, {**addresses, "pid": os.getpid(), "access": access is not None})
             say(f"Prefect  {ports.prefect_url}")
@@ -219,10 +223,8 @@ def _start_servers(children: list[KeptProcess], ports: Ports, environment: Mappi
     end_lost_runs(environment[API_VARIABLE], pool=WORK_POOL)
 
 
-def _start_worker(
-    children: list[KeptProcess], ports: Ports, environment: Mapping[str, str], *, webhook: str | None
-) -> None:
-    with waiting("starting the worker and applying the deployments"):
+def _start_worker(children: list[KeptProcess], ports: Ports, environment: Mapping[str, str]) -> None:
+    with waiting("starting the worker"):
         servers = list(children)
         working = KeptProcess(
             lambda again: worker(environment, again=again, beside=[kept.child.pid for kept in servers]),
@@ -230,8 +232,13 @@ def _start_worker(
         )
         children.append(working)
         wait_until(lambda: worker_online(ports), working.child)
-        apply_deployments(environment)
-        apply_automations(environment[API_VARIABLE], webhook=webhook)
+
+
+def _apply(environment: Mapping[str, str], *, webhook: str | None, nights: Parameters | None, say: Say) -> None:
+    api = environment[API_VARIABLE]
+    with waiting("applying the deployments"):
+        apply_with_parameters(api, partial(apply_deployments, environment), nights=nights, say=say)
+        apply_automations(api, webhook=webhook)
 
 
 def _watch(children: Sequence[KeptProcess], watchers: Sequence[Silence | CrashedNights], say: Say) -> None:
