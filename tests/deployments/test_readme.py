@@ -22,13 +22,14 @@ from made_rows import row
 from prefect_serving import prefect_serves
 from terminal import TIMEOUT_S, Terminal
 
+from flows.nights_file import load_nights
 from llm.families import FAMILIES, load_family
 from llm.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Never end by themselves; test_up.py runs the first, and the test of the servers below the other.
-ELSEWHERE = {"nightshift up", "nightshift serve translation"}
+# Never end by themselves; test_up.py runs the first two, and the test of the servers below the other.
+ELSEWHERE = {"nightshift up", "nightshift up --config nights.yaml", "nightshift serve translation"}
 # One thread: two tests run side by side on two cores, and two trainings of two threads each wait for one another.
 TOY_TRAINING = {"context": 32, "threads": 1}
 # What else than a checkout's own programs is run.
@@ -64,6 +65,21 @@ def test_a_command_about_the_checkout_exists(command: str) -> None:
         assert os.access(ROOT / program, os.X_OK)
 
 
+def block_of(file: str) -> str:
+    """The YAML block whose first line names `file`."""
+    [found] = [block for block in blocks("yaml") if block.startswith(f"# {file}")]
+    return found
+
+
+def test_the_file_of_nights_and_the_file_of_options_that_it_names_are_what_they_should_be(tmp_path: Path) -> None:
+    for name in ("nights.yaml", "support.yaml"):
+        (tmp_path / name).write_text(block_of(name))
+    nights = load_nights(tmp_path / "nights.yaml")
+    [tickets] = nights.families
+    assert (nights.finish_by, tickets.family, tickets.training.steps) == ("06:00", "classification", 3000)
+    assert tickets.corpus.source == "local_files"
+
+
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of the server that `nightshift run` uses in place of its own, as it uses that of `nightshift up`."""
@@ -86,8 +102,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory, toy_recipe: Recipe, prefe
         config.write_text(yaml.safe_dump(options))
         code, _, errors = terminal.run("run", name, "--preset", "smoke", "--config", str(config))
         assert code == 0, errors
-    [support] = [block for block in blocks("yaml") if block.startswith("# support.yaml")]
-    (terminal.folder / "support.yaml").write_text(support)
+    (terminal.folder / "support.yaml").write_text(block_of("support.yaml"))
     (terminal.folder / "tickets").mkdir()
     tickets = "".join(f"{row('classification', n)['text']},team {n % 2}\n" for n in range(200))
     (terminal.folder / "tickets" / "may.csv").write_text("body,team\n" + tickets)

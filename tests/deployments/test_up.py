@@ -29,7 +29,7 @@ from rest import TIMEOUT_S, fetch, poll
 from running_up import Up, environment, survivors
 
 from deployments.environment import answers
-from llm.families import FAMILIES
+from llm.families import FAMILIES, load_family
 from llm.files import read_json, sha256_of
 from llm.recipe import Recipe
 
@@ -179,6 +179,40 @@ def home(up: Up) -> Path:
     """The home of the `up` above, which is over: a new home's databases take many seconds to make."""
     up.end()
     return up.home
+
+
+NIGHTS = """
+finish_by: 06:00
+families:
+- family: translation
+  preset: quick
+"""
+
+
+def test_a_file_says_what_the_nights_do_until_another_does(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "nights.yaml"
+    file.write_text(NIGHTS)
+    for options in (["--config", str(file)], []):
+        running = Up.start(home, *options)
+        try:
+            told = [line for line in running.wait_until_ready() if line.startswith("kept")]
+            wanted = {"deployments": {"name": {"any_": ["nightly"]}}}
+            [deployment] = fetch(f"{running.prefect}/api/deployments/filter", wanted)
+        finally:
+            running.end()
+        nights = deployment["parameters"]["config"]
+        assert (nights["finish_by"], [one["family"] for one in nights["families"]]) == ("06:00", ["translation"])
+        assert (
+            nights["families"][0]["training"]["steps"] == load_family("translation").presets()["quick"].training.steps
+        )
+        assert len(told) == (0 if options else 1)
+
+
+def test_a_file_that_is_wrong_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "nights.yaml"
+    file.write_text(NIGHTS.replace("quick", "quik"))
+    _, errors = Up.start(tmp_path, "--config", str(file)).process.communicate(timeout=TIMEOUT_S)
+    assert errors.splitlines()[0] == f"error: {file}: entry 1 of families: translation has no preset 'quik'"
 
 
 def test_sigterm_ends_everything_that_was_started_though_it_is_sent_again_and_again(home: Path) -> None:
