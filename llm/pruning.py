@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from llm.errors import StageError
 from llm.lineage import walk
+from llm.removal import remove_locks, removing, tell
 from llm.stages import MANIFEST, PARTIAL, lock_of
-
-# Where folders wait for their end, out of the way of who looks for stages.
-_REMOVED = ".removed"
-_LOCK_TIMEOUT_S = 600.0
 
 log = logging.getLogger(__name__)
 
@@ -73,26 +69,22 @@ def _used(folder: Path) -> float:
 def remove(stages: Iterable[OldStage], *, root: Path) -> list[OldStage]:
     """Remove stages under `root`, but for those that somebody uses after all; returns those removed.
 
-    A folder first goes elsewhere, so that no half of a stage is ever found. What an earlier removal left goes too. One
-    that cannot be removed is told and passed over.
+    A folder first goes elsewhere, so that no half of a stage is ever found. What an earlier removal left goes too, and
+    so do lock files of stages that are gone. One that cannot be removed is told and passed over.
 
     Raises StageError when another process removes for ten minutes.
     """
     if not root.exists():
         return []
-    waiting = root / _REMOVED
-    try:
-        with FileLock(root / ".pruning.lock", timeout=_LOCK_TIMEOUT_S):
-            waiting.mkdir(exist_ok=True)
-            removed = [stage for stage in stages if _put_away(stage, waiting)]
-            for folder in waiting.iterdir():
-                shutil.rmtree(folder, onerror=_tell)
-    except Timeout:
-        raise StageError(
-            f"{root}: another process has been removing old stages for {_LOCK_TIMEOUT_S / 60:.0f} minutes",
-            remedy="stop that process, or wait for it",
-        ) from None
+    with removing(root) as waiting:
+        removed = [stage for stage in stages if _put_away(stage, waiting)]
+        for parent in root.glob("[!.]*/"):
+            remove_locks(parent, needed=partial(_is_there, parent))
     return removed
+
+
+def _is_there(parent: Path, key: str) -> bool:
+    return (parent / key).exists() or (parent / f"{PARTIAL}{key}").exists()
 
 
 def _put_away(stage: OldStage, waiting: Path) -> bool:
@@ -106,9 +98,5 @@ def _put_away(stage: OldStage, waiting: Path) -> bool:
     except Timeout:
         log.info("%s is being built, and stays", stage.path)
     except OSError as error:
-        _tell(None, str(stage.path), (type(error), error, None))
+        tell(None, str(stage.path), (type(error), error, None))
     return False
-
-
-def _tell(_function: object, path: str, failed: tuple[object, BaseException, object]) -> None:
-    log.warning("%s cannot be removed: %s", path, failed[1])

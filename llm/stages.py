@@ -26,6 +26,7 @@ from llm.config import Config
 from llm.errors import StageError
 from llm.files import canonical_json, fsync_folder, fsync_tree, read_json, sha256_of, storing, write_json
 from llm.memory import allocating
+from llm.use import note_use
 
 MANIFEST = "manifest.json"
 # Before the name of a folder that is not finished.
@@ -136,22 +137,11 @@ def lock_of(parent: Path, key: str) -> Path:
 
 
 def _reused(spec: StageSpec, final: Path) -> Stage:
-    _note_use(final)
+    note_use(final / MANIFEST)
     if spec.scratch is not None and (final / spec.scratch).exists():
         # Whoever built it was killed just after the folder had got its name.
         shutil.rmtree(final / spec.scratch, ignore_errors=True)
     return open_stage(final, reused=True)
-
-
-def _note_use(final: Path) -> None:
-    """Renew the time of the manifest: `llm.pruning` removes what nothing has used for long."""
-    try:
-        os.utime(final / MANIFEST)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        # Somebody else's stages, or a disk that only reads: they can be used all the same.
-        log.debug("the use of %s cannot be noted: %s", final, error)
 
 
 def _build(spec: StageSpec, build: Build, *, final: Path) -> None:

@@ -124,9 +124,21 @@ def test_a_stage_that_is_being_built_is_kept(tmp_path: Path) -> None:
     assert (folder / "checkpoints" / "weights").exists()
 
 
+def test_lock_files_go_with_their_stages_and_stay_with_those_that_stay(tmp_path: Path) -> None:
+    kept, gone, partial = build("corpus", tmp_path, kept="1"), build("corpus", tmp_path), half_built(tmp_path, days=1)
+    age(gone.path / "manifest.json", days=31)
+    with FileLock(lock_of(partial.parent, "abc")):
+        pass
+    with FileLock(lock_of(partial.parent, "long-gone")):
+        pass
+    remove(found(tmp_path), root=tmp_path)
+    left = {lock_of(kept.path.parent, kept.key), lock_of(partial.parent, "abc")}
+    assert set(tmp_path.glob("*/.*.lock")) == left
+
+
 def test_one_process_removes_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     age(build("corpus", tmp_path).path / "manifest.json", days=31)
-    monkeypatch.setattr("llm.pruning._LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("llm.removal._LOCK_TIMEOUT_S", 0.0)
     with FileLock(tmp_path / ".pruning.lock"), pytest.raises(StageError, match="another process has been removing"):
         remove(found(tmp_path), root=tmp_path)
     assert len(remove(found(tmp_path), root=tmp_path)) == 1
