@@ -25,6 +25,7 @@ from llm.corpora.remote import RemoteFile, fetch
 from llm.corpora.sql_query import query_result
 from llm.errors import CorpusError
 from llm.files import sha256_of, write_atomically
+from llm.use import hold
 
 TEXT_COLUMN = "text"
 _PARQUET_ROWS = 1024
@@ -81,7 +82,10 @@ def find_source(config: BatchConfig, *, downloads: Path) -> Source:
             f"{name}: its name does not tell a format that is read here",
             remedy="name a file in .jsonl, .csv, .tsv, .parquet or .txt, or one of these in .gz or .zst",
         )
-    path = fetch(file, access=config.remote, downloads=downloads) if isinstance(file, RemoteFile) else file
+    if not isinstance(file, RemoteFile):
+        return FileSource(name, file, kind)
+    path = fetch(file, access=config.remote, downloads=downloads)
+    hold(path.parent)  # it is opened again at the end, and a job may take longer than unused downloads are kept
     return FileSource(name, path, kind)
 
 

@@ -17,6 +17,7 @@ from llm.corpora.addresses import STORES, RemoteAccess, failures, missing, schem
 from llm.corpora.https import answer_of, expect_success, stated_size, stated_version
 from llm.errors import CorpusError, DownloadError
 from llm.files import write_atomically
+from llm.use import note_use
 
 log = logging.getLogger(__name__)
 
@@ -83,16 +84,28 @@ def fetch(file: RemoteFile, *, access: RemoteAccess, downloads: Path) -> Path:
     by now; CorpusError where the address may not be read, or the file is gone or too large. Nothing is kept of it then.
     """
     key = hashlib.sha256(f"{file.url}\0{file.version}".encode()).hexdigest()[:32]
-    folder = downloads / "remote" / key
+    folder = remote_folder(downloads) / key
     path = folder / _file_name(file.url, otherwise=key)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{key}.lock")):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock_of(folder)):
+        folder.mkdir(exist_ok=True)  # not before: an empty one of long ago may be removed until the lock is held
+        note_use(folder)
         if not path.exists():
             for left in folder.glob(".*.tmp"):  # by a process that was killed: whoever is alive would hold the lock
                 left.unlink()
             log.info("downloading %s", shown(file.url))
             write_atomically(path, lambda temporary: _download(file, temporary, access))
     return path
+
+
+def remote_folder(downloads: Path) -> Path:
+    """Where remote files are kept, each version in a folder of its own, which each use renews the time of."""
+    return downloads / "remote"
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock file that whoever downloads or removes a version's folder holds."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _file_name(url: str, *, otherwise: str) -> str:
