@@ -12,6 +12,7 @@ from mlflow.artifacts import download_artifacts
 from llm.errors import ChecksumError
 from llm.files import fsync_folder, fsync_tree, sha256_of, temporary_folder
 from llm.home import home
+from llm.use import held
 from tasks.registry.connection import client, registry_errors
 from tasks.registry.logged_model import MODEL_PATH
 from tasks.registry.patience import patiently
@@ -85,11 +86,15 @@ def champion_folder(version: Version) -> Path:
     """The Hugging Face folder of a version under our home: fetched once, checked each time, and mended.
 
     A copy is damaged by a power cut or a disk, and weights with a flipped bit load without a word: the champion would
-    answer worse, and lose to a worse challenger.
+    answer worse, and lose to a worse challenger. It is not removed as unused while this process lives.
 
     Raises what `download_model_folder` raises.
     """
     folder = home() / "champions" / version.family / version.training_key
+    return held(lambda: _whole_copy(version, folder))
+
+
+def _whole_copy(version: Version, folder: Path) -> Path:
     if folder.exists():
         try:
             verify(folder, version)

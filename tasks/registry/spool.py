@@ -5,19 +5,45 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from mlflow.entities import Metric
 
 from llm.home import home
+from llm.removal import Unused, tell, unused
 
 log = logging.getLogger(__name__)
 
 
 def spool_of(training_key: str) -> Path:
     """The file of a training."""
-    return home() / "spool" / f"{training_key}.jsonl"
+    return _folder() / f"{training_key}.jsonl"
+
+
+def unused_spools(*, since: datetime) -> list[Unused]:
+    """Files of trainings that have reported nothing since then."""
+    return unused(_folder().glob("*.jsonl"), since=since)
+
+
+def remove_spools(spools: Iterable[Unused]) -> list[Unused]:
+    """Remove files, but for those that were written to since they were looked at; returns those removed."""
+    removed = []
+    for spool in spools:
+        try:
+            if spool.path.stat().st_mtime == spool.used:
+                spool.path.unlink()
+                removed.append(spool)
+        except FileNotFoundError:
+            continue  # it was delivered
+        except OSError as error:
+            tell(None, str(spool.path), (type(error), error, None))
+    return removed
+
+
+def _folder() -> Path:
+    return home() / "spool"
 
 
 class Spool:
@@ -60,4 +86,4 @@ class Spool:
     def clear(self) -> None:
         """Forget everything: it was delivered."""
         if self._path.exists():
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)

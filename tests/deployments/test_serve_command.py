@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from llm.predictor import Predictor
 from llm.serving.server import open_port
 from tasks.registry.logged_model import ModelToLog
 from tasks.registry.runs import DatasetRecord, TrainingIdentity, training_run
+from tasks.registry.unused_copies import remove_copies, unneeded_copies
 from tasks.registry.versions import Measured, Version, champion, promote, register
 
 LONGEST_S = 180
@@ -100,6 +102,23 @@ def test_the_champion_is_served_until_a_signal_ends_it_cleanly(home: Path, toy_t
         assert "2 requests with 1 texts" in errors
         assert "refused: 1 x 400" in errors
         assert "apple" not in errors
+
+
+@pytest.mark.slow
+def test_the_copy_that_a_server_reads_stays_as_long_as_it_serves(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(home))
+    copy = home / "champions" / "classification" / "k"
+
+    def removed() -> list[Path]:
+        os.utime(copy, (0, 0))
+        old = unneeded_copies(unused_since=datetime.now(UTC) - timedelta(days=30), keep=list)
+        assert [one.path for one in old] == [copy]
+        return [one.path for one in remove_copies(old)]
+
+    with serving(home, "classification", "--version", "1", "--port", "0") as (_, line):
+        assert removed() == []
+        assert post(line.split()[-1], {"inputs": ["apple pear"]})[0] == 200
+    assert removed() == [copy]
 
 
 @pytest.mark.slow
