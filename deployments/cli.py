@@ -111,11 +111,14 @@ def clean(
     days: Annotated[int, typer.Option(min=7, max=3650, help="Keep what was used within so many days.")] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove stages that nothing has used for long, but not what the champions came from; whole nights do so, too."""
+    """Remove stages, downloads and model copies that nothing has used for long, but not what the champions came from.
+
+    Whole nights do so, too.
+    """
     from deployments import environment
 
     environment.prepare()
-    with waiting("looking for old stages"):
+    with waiting("looking for what is old"):
         from tasks.pruning import clean_up
 
         text = clean_up(days, dry_run=dry_run)

@@ -103,10 +103,11 @@ class NightlyConfig(Config):
         30,
         ge=7,
         le=3650,
-        title="Keep unused stages",
+        title="Keep what is unused",
         description="days: a corpus, a training (one that was given up, too) or another stage that nothing has used "
         "for so long is removed at the end of the night, but not what the champions and those before them came from; "
-        "it is built again when something needs it",
+        "so are downloads of remote files and local copies of registered models; each is made or fetched again when "
+        "something needs it",
     )
 
     @field_validator("families")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,13 +232,40 @@ def test_the_card_of_a_version_is_the_readme_of_its_folder_and_one_without_a_car
         assert (readme.read_text(encoding="utf-8") if readme.exists() else None) == expected
 
 
-def test_clean_says_what_it_removes_and_removes_nothing_in_a_dry_run(registry: Path) -> None:
+def test_clean_says_what_it_removes_by_kind_and_removes_nothing_in_a_dry_run(registry: Path) -> None:
     old = run_stage(StageSpec(name="corpus", version=1, config={}, inputs={}), lambda _: {}, root=registry / "stages")
     os.utime(old.path / "manifest.json", (0, 0))
     size = (old.path / "manifest.json").stat().st_size
-    what = f"1 stage that nothing has used for 30 days: 1 corpus, {size} B\n"
+    places = (
+        "downloads/remote/abc/a.txt",
+        "champions/classification/k0/weights",
+        "champions/classification/k1/weights",
+    )
+    folders = [aged(registry / place, bytes=5).parent for place in places]
+    spool = aged(registry / "spool" / "k0.jsonl", bytes=7)
+    what = (
+        f"1 stage that nothing has used for 30 days: 1 corpus, {size} B; "
+        "1 download: 5 B; 1 model copy: 5 B; 1 file of metrics: 7 B\n"
+    )
     assert nightshift("clean", "--dry-run").stdout == f"would remove {what}"
-    assert old.path.exists()
+    assert all(path.exists() for path in (old.path, *folders, spool))
     assert nightshift("clean").stdout == f"removed {what}"
-    assert not old.path.exists()
-    assert nightshift("clean", "--days", "7").stdout == "removed no stages that nothing has used for 7 days\n"
+    # Version 1 is `previous`.
+    assert [path.exists() for path in (old.path, *folders, spool)] == [False, False, False, True, False]
+    shutil.rmtree(folders[-1])
+    told = "removed no stages, downloads, model copies or metrics that nothing has used for 7 days\n"
+    assert nightshift("clean", "--days", "7").stdout == told
+
+
+def test_clean_tells_what_there_is_where_no_stage_is_old(registry: Path) -> None:
+    aged(registry / "spool" / "k0.jsonl", bytes=7)
+    aged(registry / "spool" / "k9.jsonl", bytes=7)
+    assert nightshift("clean").stdout == "removed 2 files of metrics that nothing has used for 30 days: 14 B\n"
+
+
+def aged(path: Path, *, bytes: int) -> Path:  # noqa: A002 - as OldStage calls it
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x" * bytes)
+    for old in (path, path.parent):
+        os.utime(old, (0, 0))
+    return path
