@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from deployments.arguments import FamilyArgument, all_families, known_family, parse_pairs
 from deployments.batch_commands import commands as batch_commands
 from deployments.registry_commands import commands as registry_commands
+from deployments.telling import tell
 from llm import __version__
 from llm.errors import NightshiftError
 from llm.progress import waiting
@@ -206,10 +207,10 @@ def up(
             nights = chosen_nights(config)
     try:
         ports = Ports(prefect=prefect_port, mlflow=mlflow_port, host=host)
-        keep_up(ports, catch_up=catch_up, nights=nights, say=typer.echo)
+        keep_up(ports, catch_up=catch_up, nights=nights, say=tell)
     except (KeyboardInterrupt, Terminated):
         # The usual end of this command, and a good one.
-        typer.echo("stopped", err=True)
+        tell("stopped", err=True)
 
 
 # Without a name of its own, the group's commands stand beside the others.
@@ -219,8 +220,8 @@ app.add_typer(batch_commands)
 
 def print_error(error: NightshiftError) -> None:
     """The two lines that every error of ours becomes."""
-    typer.echo(f"error: {error.problem}", err=True)
-    typer.echo(f"remedy: {error.remedy}", err=True)
+    tell(f"error: {error.problem}", err=True)
+    tell(f"remedy: {error.remedy}", err=True)
 
 
 def _report(error: BaseException) -> int | None:
@@ -229,7 +230,7 @@ def _report(error: BaseException) -> int | None:
     from deployments.story import find_error
 
     if isinstance(error, KeyboardInterrupt | Terminated):
-        typer.echo("interrupted; finished stages are kept, and the next run goes on from there", err=True)
+        tell("interrupted; finished stages are kept, and the next run goes on from there", err=True)
         return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else _TERMINATED
     found = find_error(error)
     if found is None:

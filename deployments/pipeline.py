@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from deployments.leftovers import tag
 from deployments.processes import terminable
 from deployments.servers import embedded_prefect
+from deployments.telling import tell
 from flows.configuration import NightlyConfig, load_config
 from llm.progress import waiting
 
@@ -54,7 +53,7 @@ def _print(summaries: Sequence[Mapping[str, Any]], *, started: float) -> None:
                 champion = load_champion(summary["family"])
                 samples = samples_of(champion, summary)
             pulled.append((champion, samples[0].text))
-        typer.echo(f"\n{show_run(summary, samples)}")
+        tell(f"\n{show_run(summary, samples)}")
     if pulled:
-        typer.echo(f"\n{how_to_pull(pulled)}")
-    typer.echo(f"\nDone in {time.monotonic() - started:.0f} s. Champions: nightshift models. Web pages: nightshift up.")
+        tell(f"\n{how_to_pull(pulled)}")
+    tell(f"\nDone in {time.monotonic() - started:.0f} s. Champions: nightshift models. Web pages: nightshift up.")

@@ -23,27 +23,44 @@ class ServerError(NightshiftError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Like KeyboardInterrupt no Exception, so that only `finally` blocks see it pass."""
+    """SIGTERM or SIGHUP arrived. Like KeyboardInterrupt no Exception, so that only `finally` blocks see it pass."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into Terminated, so that `finally` blocks run; Python's default ends the process on the spot."""
+    """Turn SIGTERM into Terminated, so that `finally` blocks run; Python's default ends the process on the spot.
+
+    SIGHUP, of a terminal that is closed, is taken for SIGTERM, unless it is ignored: that is what `nohup` is for.
+    """
+    hung_up = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        nonlocal hung_up
+        # The shell passes it on and the system sends it too: the second one must not break off what the first began.
+        if not hung_up:
+            hung_up = True
+            # Whoever has taken SIGTERM over meanwhile, as Prefect or a web server does, ends in its own order.
+            signal.raise_signal(signal.SIGTERM)
+
+    handlers = {signal.SIGTERM: stop}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handlers[signal.SIGHUP] = hang_up
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM inside: a second one, while children are stopped, must not leave some behind."""
-    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
+    """Ignore signals that ask for an end: a second one, while children are stopped, must not leave some behind."""
+    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in asking]
     try:
         yield
     finally:

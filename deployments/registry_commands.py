@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deployments.arguments import FamilyArgument, ReferenceArgument, all_families, known_family, known_reference
+from deployments.telling import tell
 from llm.errors import ConfigError
 from llm.progress import waiting
 
@@ -147,12 +148,10 @@ def serve(
         from deployments.processes import Terminated
         from deployments.serving import Served, keep_serving, registered_model
     try:
-        keep_serving(
-            lambda: registered_model(name, version) if name else Served(model, folder), port=port, say=typer.echo
-        )
+        keep_serving(lambda: registered_model(name, version) if name else Served(model, folder), port=port, say=tell)
     except (KeyboardInterrupt, Terminated):
         # The usual end of this command, and a good one.
-        typer.echo("stopped", err=True)
+        tell("stopped", err=True)
 
 
 def _prepare() -> None:

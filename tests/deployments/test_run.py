@@ -6,6 +6,7 @@ import gzip
 import os
 import signal
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import planted
 import psutil
 import pytest
 import yaml
+from closed_terminal import on_a_terminal
 from terminal import TIMEOUT_S, Terminal
 
 from llm.recipe import Recipe
@@ -119,6 +121,25 @@ def test_ctrl_c_in_a_training_ends_it_with_130_and_leaves_no_process(terminal: T
     assert "Traceback" not in errors
     alive = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert alive == []
+
+
+def test_a_terminal_that_is_closed_in_a_training_leaves_a_checkpoint_and_no_process(terminal: Terminal) -> None:
+    def checkpoints() -> set[Path]:
+        return set(terminal.home.glob("stages/training/.partial-*/checkpoints/step-*"))
+
+    before = checkpoints()
+    options = "--set", "training.steps=100000", "--set", "training.validate_every=1000"
+    command = [sys.executable, "-m", "deployments.cli", "run", "classification", "--preset", "smoke"]
+    command += ["--config", str(terminal.config), *options, "--set", "training.seed=7"]
+    with on_a_terminal(command, environment=terminal.environment) as closed:
+        closed.read_until(lambda _shown: checkpoints() > before)
+        children = psutil.Process(closed.process.pid).children(recursive=True)
+        closed.close()
+        assert closed.process.wait(TIMEOUT_S) == 143
+    alive = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert alive == []
+    steps = [int(made.name.removeprefix("step-")) for made in checkpoints() - before]
+    assert max(steps) % 1000  # where it was stopped, not where it validated
 
 
 SQL = {"source": "sql_query", "query": "SELECT body, topic FROM tickets ORDER BY id"}

@@ -14,6 +14,7 @@ from typing import Any
 import planted
 import psutil
 import pytest
+from closed_terminal import on_a_terminal
 from playwright.sync_api import Page, expect
 from prefect_pages import (
     CHROMIUM,
@@ -25,7 +26,7 @@ from prefect_pages import (
     picture,
     wait_for_state,
 )
-from rest import TIMEOUT_S, fetch, poll
+from rest import TIMEOUT_S, fetch, free_port, poll
 from running_up import Up, environment, survivors
 
 from deployments.environment import answers
@@ -219,6 +220,19 @@ def test_sigterm_ends_everything_that_was_started_though_it_is_sent_again_and_ag
     running = Up.start(home)
     running.wait_until_ready()
     assert_ended_by(signal.SIGTERM, running, again=(signal.SIGTERM, signal.SIGINT))
+
+
+def test_a_terminal_that_is_closed_ends_everything_that_was_started(home: Path) -> None:
+    ports = "--prefect-port", str(free_port()), "--mlflow-port", str(free_port())
+    command = [sys.executable, "-m", "deployments.cli", "up", *ports]
+    with on_a_terminal(command, environment=environment(home)) as terminal:
+        terminal.read_until(lambda shown: "Ctrl-C" in shown)
+        children = psutil.Process(terminal.process.pid).children(recursive=True)
+        assert len(children) >= 3
+        terminal.close()
+        assert terminal.process.wait(TIMEOUT_S) == 0
+    assert survivors(children) == []
+    assert not (home / "servers.json").exists()
 
 
 def assert_ended_by(number: signal.Signals, running: Up, *, again: Sequence[signal.Signals] = ()) -> None:

@@ -16,7 +16,7 @@ from copying import options, same_bits, train, train_and_tell
 from llm.training.interruption import interruptions
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_waits_until_it_is_delivered_and_then_does_what_it_would_have_done(number: signal.Signals) -> None:
     seen: list[int] = []
     before = signal.signal(number, lambda number, _frame: seen.append(number))
@@ -44,6 +44,47 @@ def test_the_second_signal_does_not_wait() -> None:
             assert seen == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_closed_terminal_that_is_told_twice_waits_all_the_same() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _frame: seen.append(number))
+    try:
+        with interruptions() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            assert interruption.asked
+            assert seen == []
+        assert seen == [signal.SIGHUP]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_handler_that_turns_one_signal_into_another_is_not_heard_twice() -> None:
+    seen: list[int] = []
+    before = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM)),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number)),
+    }
+    try:
+        with interruptions() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            interruption.deliver()
+            assert not interruption.asked
+            assert seen == [signal.SIGTERM]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_signal_that_was_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptions() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_that_nobody_asked_for_is_delivered_at_the_end() -> None:
@@ -98,7 +139,8 @@ def train_for_long(folder: Path, told: Connection) -> None:
     train_and_tell(folder, options(steps=5_000, validate_every=5_000), tell)
 
 
-def test_sigterm_ends_the_process_and_leaves_a_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_process_and_leaves_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     child = spawn.Process(target=train_for_long, args=(tmp_path, there))
@@ -106,9 +148,9 @@ def test_sigterm_ends_the_process_and_leaves_a_checkpoint(tmp_path: Path) -> Non
     try:
         assert here.poll(120)
         assert child.pid is not None
-        os.kill(child.pid, signal.SIGTERM)
+        os.kill(child.pid, number)
         child.join(60)
-        assert child.exitcode == -signal.SIGTERM
+        assert child.exitcode == -number
         (checkpoint,) = tmp_path.glob("step-*")
         assert int(checkpoint.name.removeprefix("step-")) >= 50
     finally:
