@@ -104,13 +104,13 @@ def running_servers(folder: Path) -> dict[str, str]:
     return found
 
 
-def answers(url: str) -> bool:
-    """True when a GET of this http(s) address ends in status 200 within two seconds."""
+def answers(url: str, *, timeout: float = _PROBE_TIMEOUT_S) -> bool:
+    """True when a GET of this http(s) address ends in status 200 within `timeout` seconds."""
     if not url.startswith(("http://", "https://")):
         return False
     try:
         # The scheme is checked above.
-        with urllib.request.urlopen(url, timeout=_PROBE_TIMEOUT_S) as reply:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=timeout) as reply:  # noqa: S310
             return bool(reply.status == 200)
     except (OSError, HTTPException):  # away, or gone in the middle of its reply
         return False

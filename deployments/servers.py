@@ -20,7 +20,7 @@ from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, se
 from deployments.automations import apply_automations, webhook_address
 from deployments.crashed_nights import CrashedNights
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
-from deployments.keeping import KeptProcess
+from deployments.keeping import PATIENCE_S, KeptProcess
 from deployments.leftovers import end_lost_runs, end_orphans, end_strays, owned
 from deployments.missed_nights import settle_missed_nights
 from deployments.parameters import Parameters, apply_with_parameters
@@ -45,9 +45,9 @@ def keep_up(ports: Ports, *, catch_up: bool, nights: Parameters | None, say: Say
 
     `nights`: what a file says that the nights do; None: what they did before, or the defaults.
 
-    A server or worker that dies is started again, a few times. With `catch_up`, one run makes up for the nights that
-    passed while nothing was up, and a night that crashes is run again, once. On any address but 127.0.0.1 both servers
-    ask for a password.
+    A server or worker that dies, or a server that hangs, is started again. With `catch_up`, one run makes up for the
+    nights that passed while nothing was up, and a night that crashes is run again, once. On any address but 127.0.0.1
+    both servers ask for a password.
 
     Raises ServerError when the address or a port cannot be used, another `up` runs in this home, or a process does not
     start or, later, dies again and again before it comes up.
@@ -214,8 +214,8 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
 def _start_servers(children: list[KeptProcess], ports: Ports, environment: Mapping[str, str]) -> None:
     # Each child is in the list before anything can fail, so that `finally` in the caller stops it.
     with waiting("starting the Prefect server and the MLflow server"):
-        prefect_works = partial(answers, f"{ports.prefect_url}/api/health")
-        mlflow_works = partial(answers, f"{ports.mlflow_url}/health")
+        prefect_works = partial(answers, f"{ports.prefect_url}/api/health", timeout=PATIENCE_S)
+        mlflow_works = partial(answers, f"{ports.mlflow_url}/health", timeout=PATIENCE_S)
         children.append(KeptProcess(lambda again: prefect_server(ports, environment, again=again), works=prefect_works))
         children.append(KeptProcess(lambda again: mlflow_server(ports, environment, again=again), works=mlflow_works))
         for kept, works in zip(children, (prefect_works, mlflow_works), strict=True):

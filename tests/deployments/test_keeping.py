@@ -13,24 +13,10 @@ import psutil
 import pytest
 from rest import poll
 from running_up import survivors
+from set_clock import Clock
 
 from deployments.keeping import COME_UP_S, KeptProcess
 from deployments.processes import ChildProcess, ServerError
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
