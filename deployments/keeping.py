@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
+from deployments.log_files import shorten
 from deployments.processes import ChildProcess, ServerError, tail
 
 MOST_IN_VAIN = 5
@@ -83,6 +85,10 @@ class KeptProcess:
         due = now - self._asked >= ASK_EVERY_S
         if self._worked and not due:
             return
+        if due:
+            # A full disk: the log stays as it is.
+            with suppress(OSError):
+                shorten(self.child.log)
         if self._works():
             self._worked, self._asked, self._unanswered = True, now, 0
         elif due:

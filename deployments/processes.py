@@ -12,6 +12,7 @@ from types import FrameType
 
 import psutil
 
+from deployments.log_files import open_log
 from llm.errors import NightshiftError
 
 _GRACE_S = 10.0
@@ -69,7 +70,9 @@ def undisturbed() -> Iterator[None]:
 
 
 class ChildProcess:
-    """One long-running command; stdout and stderr go to `log`, which is started anew unless it is run `again`.
+    """One long-running command; stdout and stderr go to `log`, which begins anew unless it is run `again`.
+
+    What the log held before is kept beside it.
 
     Raises ServerError when the system does not start it.
     """
@@ -81,8 +84,7 @@ class ChildProcess:
         self.log = log
         self._stopped = False
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab" if again else "wb") as output:
+            with open_log(log, again=again) as output:
                 # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
                 self._process = subprocess.Popen(
                     command,

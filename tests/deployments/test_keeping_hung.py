@@ -17,6 +17,7 @@ from set_clock import Clock
 
 from deployments.environment import answers
 from deployments.keeping import ASK_EVERY_S, MOST_UNANSWERED, KeptProcess
+from deployments.log_files import older
 from deployments.processes import ChildProcess
 
 HUNG = "the server has not answered for 5 minutes, and was ended: started again in 1 s"
@@ -117,3 +118,20 @@ def test_one_that_does_not_come_up_has_five_minutes_however_often_it_is_asked(tm
         assert (told, clock.now) == ([HUNG], 300)
     finally:
         kept.stop()
+
+
+def test_its_log_is_moved_aside_when_it_is_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.log_files.LARGEST_BYTES", 10)
+    log = server.kept.child.log
+    assert "GET /" in poll(log.read_text)
+    server.after(ASK_EVERY_S - 1)
+    assert not older(log).exists()
+    server.after(1)
+    assert "GET /" in older(log).read_text()
+
+
+def test_a_log_that_cannot_be_moved_aside_ends_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.log_files.LARGEST_BYTES", 10)
+    older(server.kept.child.log).mkdir()
+    assert server.after(ASK_EVERY_S) is None
+    assert "GET /" in server.kept.child.log.read_text()
