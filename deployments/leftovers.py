@@ -17,19 +17,13 @@ import psutil
 from deployments.prefect_api import ask
 from deployments.processes import tree
 from llm.home import home
+from llm.processes import is_alive, this_process
 
 OWNER_VARIABLE = "NIGHTSHIFT_OWNER"
 _TAG = "process:"
 _GRACE_S = 10.0
-# A process id is given out again, so the start time counts too; it moves a little when the clock is set.
-_CLOCK_SLACK_S = 5.0
 _ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _OPEN = ("RUNNING", "PENDING", "CANCELLING")
-
-
-def this_process() -> str:
-    """Process id and start time."""
-    return f"{os.getpid()}/{psutil.Process().create_time()}"
 
 
 def owned() -> dict[str, str]:
@@ -78,14 +72,7 @@ def _is_orphan(process: psutil.Process, of_this_process: bool) -> bool:
     pid, started, folder = owner.split("/", maxsplit=2)
     if folder != str(home()):
         return False
-    return f"{pid}/{started}" == this_process() if of_this_process else not _is_alive(pid, started)
-
-
-def _is_alive(pid: str, started: str) -> bool:
-    try:
-        return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < _CLOCK_SLACK_S)
-    except psutil.NoSuchProcess:
-        return False
+    return f"{pid}/{started}" == this_process() if of_this_process else not is_alive(f"{pid}/{started}")
 
 
 def end_lost_runs(api: str, *, pool: str | None = None) -> int:
@@ -132,5 +119,5 @@ def _is_lost(run: dict[str, Any], pool: str | None) -> bool:
     for tag_of_run in run["tags"]:
         host, _, process = tag_of_run.removeprefix(_TAG).partition("/")
         if tag_of_run.startswith(_TAG) and host == socket.gethostname():
-            return not _is_alive(*process.split("/"))
+            return not is_alive(process)
     return False
