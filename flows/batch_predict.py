@@ -16,6 +16,7 @@ from llm.errors import ConfigError
 from llm.families import load_family
 from tasks.batch import pinned_version, predict, publish
 from tasks.batch_story import title
+from tasks.registry.patience import patience
 
 
 class BatchPredictConfig(FamilyConfig, BatchConfig):
@@ -53,9 +54,10 @@ def batch_predict(config: BatchPredictConfig) -> State[dict[str, Any]]:
 
     A run that was stopped or killed goes on when it is started again with the same configuration.
     """
-    version = pinned_version(config.family, config.version, config.job)
-    report = predict(version, config.version, config.job)
-    publish(report)
+    with patience():
+        version = pinned_version(config.family, config.version, config.job)
+        report = predict(version, config.version, config.job)
+        publish(report)
     return Completed(
         message=title(report),
         data={

@@ -10,7 +10,9 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.configuration import FamilyConfig
+from flows.hooks import close_mlflow_runs
 from llm.corpora import CorpusConfig
+from tasks.registry.patience import patience
 from tasks.version_evaluation import publish, score, version_of
 
 
@@ -32,14 +34,17 @@ class EvaluateVersionConfig(FamilyConfig):
 @flow(
     name="evaluate",
     flow_run_name="evaluate {config.family}",
+    on_crashed=[close_mlflow_runs],
+    on_cancellation=[close_mlflow_runs],
     persist_result=True,  # as in `retrain`
     result_serializer="json",
 )
 def evaluate_version(config: EvaluateVersionConfig) -> State[dict[str, Any]]:
     """Score a registered version, and keep the figures in an MLflow run that is linked to it. No alias moves."""
-    version = version_of(config.family, config.version)
-    found = score(version, config.corpus, threads=config.threads)
-    run = publish(found)
+    with patience():
+        version = version_of(config.family, config.version)
+        found = score(version, config.corpus, threads=config.threads)
+        run = publish(found)
     return Completed(
         message=found.title,
         data={

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from flows.configuration import ChampionConfig
 from tasks.moving import move, promotion_of, told, try_out
+from tasks.registry.patience import patience
 
 
 class PromoteConfig(ChampionConfig):
@@ -33,9 +34,10 @@ def promote(config: PromoteConfig) -> State[dict[str, Any]]:
 
     The champion is untouched when the version cannot be found or does not pass its test.
     """
-    change = promotion_of(config.family, config.version)
-    seen = try_out(change.target)
-    version = move(change, what="promoted by hand", why=config.why)
+    with patience():
+        change = promotion_of(config.family, config.version)
+        seen = try_out(change.target)
+        version = move(change, what="promoted by hand", why=config.why)
     return Completed(
         message=told(change, "promoted by hand"),
         data={"family": version.family, "version": version.version, "test": seen},

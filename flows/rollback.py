@@ -11,6 +11,7 @@ from pydantic import Field
 
 from flows.configuration import ChampionConfig
 from tasks.moving import move, rollback_of, told, try_out
+from tasks.registry.patience import patience
 
 
 class RollbackConfig(ChampionConfig):
@@ -35,9 +36,10 @@ def rollback(config: RollbackConfig) -> State[dict[str, Any]]:
 
     The champion is untouched when the version cannot be found or does not pass its test.
     """
-    change = rollback_of(config.family, config.to)
-    seen = try_out(change.target)
-    version = move(change, what="rolled back", why=config.why)
+    with patience():
+        change = rollback_of(config.family, config.to)
+        seen = try_out(change.target)
+        version = move(change, what="rolled back", why=config.why)
     return Completed(
         message=told(change, "rolled back"), data={"family": version.family, "version": version.version, "test": seen}
     )

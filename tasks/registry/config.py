@@ -1,4 +1,4 @@
-"""Options of what a night asks of MLflow; apart, because importing mlflow takes seconds."""
+"""Options of what flows ask of MLflow; apart, because importing mlflow takes seconds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pydantic import Field
 
 from llm.config import Config
 
+PATIENCE = 15.0  # minutes
+
 
 class RegistryConfig(Config):
     """What a night does while MLflow is away."""
 
     patience: float = Field(
-        15.0,
+        PATIENCE,
         ge=0.0,
         le=600.0,
         title="Patience",

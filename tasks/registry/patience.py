@@ -1,4 +1,4 @@
-"""MLflow away for a while: what a night asks of it is asked again, for as long as the night's patience lasts.
+"""MLflow away for a while: what a flow asks of it is asked again, for as long as the flow's patience lasts.
 
 Commands of a terminal have none: they fail at once, and a person reads why.
 """
@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryAwayError
+from tasks.registry.config import PATIENCE
 
 # Each repetition of these makes one more; whoever calls them looks first whether it is there after all.
 _MADE_ONCE = frozenset({"create_run", "create_logged_model", "create_model_version"})
@@ -50,7 +51,7 @@ _patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
 
 @contextmanager
 def patience(
-    minutes: float, *, clock: Callable[[], float] = time.monotonic, wait: Wait | None = None
+    minutes: float = PATIENCE, *, clock: Callable[[], float] = time.monotonic, wait: Wait | None = None
 ) -> Iterator[None]:
     """In here, requests to an MLflow that is away wait for it, each for at most so many minutes."""
     token = _patience.set(_Patience(60 * minutes, clock, wait or threading.Event().wait) if minutes else None)
