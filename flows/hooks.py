@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
 from llm.families import FAMILIES
-from tasks.registry.runs import FLOW_RUN_ID, ROOT_FLOW_RUN_ID, close_runs_of
+from tasks.registry.abandoned import close_runs_of
+from tasks.registry.runs import FLOW_RUN_ID, ROOT_FLOW_RUN_ID
 
 
 def end_inner_runs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001

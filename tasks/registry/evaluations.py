@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import uuid4
 
-from mlflow.entities import LoggedModelInput, Metric, Param, Run
+from mlflow.entities import LoggedModelInput, Metric, Param
 
 from tasks.registry.connection import TAG_PREFIX, client, registry_errors, run_url
-from tasks.registry.runs import DatasetRecord, dataset_input, experiment_id
+from tasks.registry.runs import DatasetRecord, closed_if_it_fails, create_run, dataset_input, experiment_id
 from tasks.registry.versions import Version
 
 _LOGGED_MODEL = "models:/"
 EVALUATED = f"{TAG_PREFIX}evaluated_version"
 _EVALUATED_KEY = f"{TAG_PREFIX}evaluated_training_key"
+_EVALUATION = f"{TAG_PREFIX}evaluation"
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ def log_evaluation(
         mlflow_client = client()
         experiment = experiment_id(mlflow_client, version.family)
         model_id = _logged_model(mlflow_client.get_model_version(version.family, str(version.version)).source or "")
-        run: Run = mlflow_client.create_run(
+        run_id = create_run(
+            mlflow_client,
             experiment,
-            run_name=f"evaluation of version {version.version}",
+            f"evaluation of version {version.version}",
+            key=(_EVALUATION, uuid4().hex),
             tags={EVALUATED: str(version.version), _EVALUATED_KEY: version.training_key, **tags},
         )
-        run_id = str(run.info.run_id)
-        try:
+        with closed_if_it_fails(lambda: mlflow_client.set_terminated(run_id, status="FAILED")):
             models = [LoggedModelInput(model_id)] if model_id else None
             mlflow_client.log_inputs(run_id, datasets=[dataset_input(data)], models=models)
             now_ms = int(time.time() * 1000)
@@ -53,9 +56,6 @@ def log_evaluation(
             params = [Param("version", str(version.version)), Param("data", data.name)]
             mlflow_client.log_batch(run_id, metrics=points, params=params)
             mlflow_client.log_text(run_id, page, "evaluation.md")
-        except BaseException:
-            mlflow_client.set_terminated(run_id, status="FAILED")
-            raise
         mlflow_client.set_terminated(run_id, status="FINISHED")
     return EvaluationRun(run_id, run_url(experiment, run_id))
 

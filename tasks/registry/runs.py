@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -20,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from llm.errors import RegistryError
 from llm.files import temporary_folder
 from llm.home import scratch_folder
+from tasks.registry.abandoned import close_abandoned_runs, process_tags, taking_over
 from tasks.registry.connection import (
     ALREADY_EXISTS,
     TAG_PREFIX,
@@ -40,11 +38,8 @@ FLOW_RUN_URL = f"{TAG_PREFIX}flow_run_url"
 ROOT_FLOW_RUN_ID = f"{TAG_PREFIX}root_flow_run_id"
 GIT_COMMIT = "mlflow.source.git.commit"
 UNCOMMITTED_CHANGES = f"{TAG_PREFIX}uncommitted_changes"
-_HOST = f"{TAG_PREFIX}host"
-_PROCESS = f"{TAG_PREFIX}process"
 _LARGEST_PARAMS = 100
 _LONGEST_PARAM = 6000
-_CLOCK_SLACK_S = 5.0
 _LAST_ATTEMPT_S = 10
 
 log = logging.getLogger(__name__)
@@ -79,7 +74,7 @@ class TrainingRun:
         self._identity = identity
         self._client = client()
         self._experiment_id = experiment_id(self._client, identity.family)
-        run = find_run(self._client, self._experiment_id, identity.training_key)
+        run = find_run(self._client, self._experiment_id, TRAINING_KEY, identity.training_key)
         self._run_id: str | None = run.info.run_id if run else None
         # True of what was interrupted, or killed after its version was promoted.
         self.unfinished = run is not None and run.info.status != "FINISHED"
@@ -101,42 +96,23 @@ class TrainingRun:
             return self._run_id
         with registry_errors("opening the training's run"):
             if self._run_id is None:
-                self._run_id = self._create()
+                key = self._identity.training_key
+                name = f"{self._identity.family}-{key}"
+                self._run_id = create_run(self._client, self._experiment_id, name, key=(TRAINING_KEY, key), tags={})
             else:
-                self._client.update_run(self._run_id, status="RUNNING")
+                with taking_over(self._client, self._run_id):
+                    self._client.update_run(self._run_id, status="RUNNING")
             # From here on the run is closed whatever happens.
             self.opened = True
             self._describe(self._run_id)
         return self._run_id
 
-    def _create(self) -> str:
-        key = self._identity.training_key
-        for last in (False, True):
-            try:
-                # Each repetition of this request would make a run, of which all but one stay RUNNING for ever.
-                with no_retries():
-                    run: Run = self._client.create_run(
-                        self._experiment_id, run_name=f"{self._identity.family}-{key}", tags={TRAINING_KEY: key}
-                    )
-                return str(run.info.run_id)
-            except (MlflowException, OSError):
-                # The reply may be lost and the run made all the same.
-                found = find_run(self._client, self._experiment_id, key)
-                if found is not None:
-                    return str(found.info.run_id)
-                if last:
-                    raise
-        raise AssertionError("the second attempt returns or raises")
-
     def _describe(self, run_id: str) -> None:
-        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in self._tags().items()])
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in self._identity.tags.items()])
         run = self._client.get_run(run_id)
         if run.inputs is None or not run.inputs.dataset_inputs:
             self._client.log_inputs(run_id, datasets=[dataset_input(record) for record in self._identity.datasets])
         self._log_params(run)
-
-    def _tags(self) -> dict[str, str]:
-        return {_HOST: socket.gethostname(), _PROCESS: _this_process(), **self._identity.tags}
 
     def _log_params(self, run: Run) -> None:
         # A param cannot be changed; what the run already holds belongs to the same training key.
@@ -201,18 +177,47 @@ def training_run(identity: TrainingIdentity) -> Iterator[TrainingRun]:
     """The run of a training, closed as FINISHED, or as FAILED whatever went wrong (a cancellation included)."""
     with registry_errors("looking for the training's run"):
         run = TrainingRun(identity)
-        close_abandoned_runs(identity.family)
-    try:
+        close_abandoned_runs([identity.family])
+    with closed_if_it_fails(lambda: run.close("FAILED")):
         yield run
+    run.close("FINISHED")
+
+
+@contextmanager
+def closed_if_it_fails(close: Callable[[], object]) -> Iterator[None]:
+    """Whatever goes wrong in here (a cancellation included) is raised after `close`, which must not take long."""
+    try:
+        yield
     except BaseException:
         try:
-            with impatient(timeout_s=_LAST_ATTEMPT_S):
-                run.close("FAILED")
+            with impatient(timeout_s=_LAST_ATTEMPT_S), registry_errors("closing the run"):
+                close()
         except RegistryError as error:
-            # What went wrong first is the error to hear about; the next training closes what is left open.
+            # What went wrong first is the error to hear about; `tasks.registry.abandoned` closes what is left open.
             log.warning("%s", error.problem)
         raise
-    run.close("FINISHED")
+
+
+def create_run(
+    mlflow_client: MlflowClient, experiment: str, name: str, *, key: tuple[str, str], tags: Mapping[str, str]
+) -> str:
+    """Create a run of this process, which the tag `key` (name, value) tells from all others; returns its id."""
+    for last in (False, True):
+        try:
+            # Each repetition of this request would make a run, of which all but one stay RUNNING for ever.
+            with no_retries():
+                # From its first moment on it says whose it is: who is killed now leaves it to be closed.
+                told = {key[0]: key[1], **process_tags(), **tags}
+                run: Run = mlflow_client.create_run(experiment, run_name=name, tags=told)
+            return str(run.info.run_id)
+        except (MlflowException, OSError):
+            # The reply may be lost and the run made all the same.
+            found = find_run(mlflow_client, experiment, *key)
+            if found is not None:
+                return str(found.info.run_id)
+            if last:
+                raise
+    raise AssertionError("the second attempt returns or raises")
 
 
 def experiment_id(mlflow_client: MlflowClient, family: str) -> str:
@@ -232,40 +237,12 @@ def experiment_id(mlflow_client: MlflowClient, family: str) -> str:
     return str(found.experiment_id)
 
 
-def find_run(mlflow_client: MlflowClient, experiment: str, training_key: str) -> Run | None:
-    """The run of a training key; the oldest, should there be more than one."""
+def find_run(mlflow_client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
+    """The run whose `tag` has that value, as of a training key; the oldest, should there be more than one."""
     runs = mlflow_client.search_runs(
-        [experiment], f"tags.`{TRAINING_KEY}` = '{training_key}'", order_by=["attributes.start_time ASC"], max_results=1
+        [experiment], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time ASC"], max_results=1
     )
     return runs[0] if runs else None
-
-
-def close_abandoned_runs(family: str) -> list[str]:
-    """Close as FAILED the runs of processes of this machine that are gone (killed, power cut); returns their ids."""
-    mlflow_client = client()
-    runs = mlflow_client.search_runs(
-        [experiment_id(mlflow_client, family)],
-        f"attributes.status = 'RUNNING' and tags.`{_HOST}` = '{socket.gethostname()}'",
-    )
-    abandoned = [run.info.run_id for run in runs if not _is_alive(run.data.tags[_PROCESS])]
-    for run_id in abandoned:
-        mlflow_client.set_terminated(run_id, status="FAILED")
-    return abandoned
-
-
-def close_runs_of(tag: str, value: str, *, families: tuple[str, ...]) -> list[str]:
-    """Close as FAILED the running runs that carry a tag (a crashed flow run's id); returns their ids."""
-    mlflow_client = client()
-    experiments = [found for name in families if (found := mlflow_client.get_experiment_by_name(name))]
-    if not experiments:
-        return []
-    runs = mlflow_client.search_runs(
-        [found.experiment_id for found in experiments],
-        f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'",
-    )
-    for run in runs:
-        mlflow_client.set_terminated(run.info.run_id, status="FAILED")
-    return [run.info.run_id for run in runs]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -289,16 +266,3 @@ def dataset_input(record: DatasetRecord) -> DatasetInput:
         profile=", ".join(f"{name}: {value}" for name, value in record.facts.items()),
     )
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", record.context)])
-
-
-def _this_process() -> str:
-    return f"{os.getpid()}/{psutil.Process().create_time()}"
-
-
-def _is_alive(process: str) -> bool:
-    # A process id is given out again, so the start time counts too; it moves a little when the clock is set.
-    pid, started = process.split("/")
-    try:
-        return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < _CLOCK_SLACK_S)
-    except psutil.NoSuchProcess:
-        return False

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from llm.errors import RegistryError
 from tasks.registry.connection import client
-from tasks.registry.runs import close_abandoned_runs, close_runs_of, experiment_id, flatten, training_run
+from tasks.registry.runs import experiment_id, flatten, training_run
 
 
 def runs():
@@ -68,31 +67,6 @@ def test_another_training_has_another_run(home, identity):
         with training_run(identity(key)) as run:
             run.open()
     assert len(runs()) == 2
-
-
-def test_runs_of_processes_that_are_gone_are_closed_and_living_ones_left_alone(home, identity):
-    gone = training_run(identity("k1")).__enter__().open()
-    pid = 2**22 + 1  # larger than any process id that Linux gives out
-    client().set_tag(gone, "nightshift.process", f"{pid}/0.0")
-    # The next training of the family cleans up.
-    living = training_run(identity("k2")).__enter__().open()
-    assert close_abandoned_runs("translation") == []
-    assert client().get_run(gone).info.status == "FAILED"
-    assert client().get_run(living).info.status == "RUNNING"
-
-
-def test_a_process_id_that_was_given_out_again_is_another_process(home, identity):
-    run_id = training_run(identity("k1")).__enter__().open()
-    client().set_tag(run_id, "nightshift.process", f"{os.getpid()}/1000.0")
-    assert close_abandoned_runs("translation") == [run_id]
-
-
-def test_the_runs_of_a_crashed_flow_run_are_closed_and_no_others(home, identity):
-    crashed = training_run(identity("k1")).__enter__().open()
-    living = training_run(identity("k2")).__enter__().open()
-    families = ("generation", "translation")  # the first has no experiment yet
-    assert close_runs_of("nightshift.flow_run_id", "flow-of-k1", families=families) == [crashed]
-    assert client().get_run(living).info.status == "RUNNING"
 
 
 def test_options_are_flattened_with_dots():
