@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,11 @@ from deployments.processes import terminable
 from deployments.servers import embedded_prefect
 from deployments.telling import tell
 from flows.configuration import NightlyConfig, load_config
+from llm.errors import RegistryError
+from llm.families import FAMILIES
 from llm.progress import waiting
+
+log = logging.getLogger(__name__)
 
 
 def run_families(names: Sequence[str], *, preset: str, overrides: Mapping[str, Any], file: Path | None) -> None:
@@ -32,11 +37,23 @@ def run_families(names: Sequence[str], *, preset: str, overrides: Mapping[str, A
             from flows.retrain import retrain
 
             wait_for_prefect()
+            _close_abandoned_runs()
         # So that whoever starts next can tell the runs of a process that was killed.
         with tags(tag()):
             one = len(configs) == 1
             summaries = [retrain(configs[0])] if one else nightly(NightlyConfig(families=configs))["families"]
     _print(summaries, started=started)
+
+
+def _close_abandoned_runs() -> None:
+    """Those of a command that was killed, whose flow runs were ended just now."""
+    from tasks.registry.abandoned import close_abandoned_runs
+
+    try:
+        close_abandoned_runs(FAMILIES)
+    except RegistryError as error:
+        # The flows wait for an MLflow that is away; this is done again by whoever comes next.
+        log.warning("%s", error.problem)
 
 
 def _print(summaries: Sequence[Mapping[str, Any]], *, started: float) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from deployments.abandoned_runs import AbandonedRuns
 from deployments.access import LOOPBACK, PREFECT_AUTH, USER, check_host, make_access, without_secrets
 from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, server_environment
 from deployments.automations import apply_automations, webhook_address
@@ -81,7 +82,7 @@ def keep_up(ports: Ports, *, catch_up: bool, nights: Parameters | None, say: Say
                 say(f"sign in  as {USER} with the passwords in {access.folder}; Prefect takes {USER}:PASSWORD")
             say("Ctrl-C stops them all.")
             crashed = [CrashedNights(environment[API_VARIABLE])] if catch_up else []
-            _watch(children, [Silence(environment[API_VARIABLE]), *crashed], say)
+            _watch(children, [Silence(environment[API_VARIABLE]), AbandonedRuns(own), *crashed], say)
         finally:
             with undisturbed(), waiting("stopping"):
                 servers_file.unlink(missing_ok=True)
@@ -241,7 +242,9 @@ def _apply(environment: Mapping[str, str], *, webhook: str | None, nights: Param
         apply_automations(api, webhook=webhook)
 
 
-def _watch(children: Sequence[KeptProcess], watchers: Sequence[Silence | CrashedNights], say: Say) -> None:
+def _watch(
+    children: Sequence[KeptProcess], watchers: Sequence[Silence | AbandonedRuns | CrashedNights], say: Say
+) -> None:
     pause = threading.Event()
     while True:
         for child in children:

@@ -15,9 +15,11 @@ import psutil
 import pytest
 import yaml
 from closed_terminal import on_a_terminal
+from mlflow import MlflowClient
 from terminal import TIMEOUT_S, Terminal
 
 from llm.recipe import Recipe
+from tasks.registry.abandoned import process_tags
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +54,17 @@ def test_a_second_run_ends_once_the_corpus_is_read(terminal: Terminal, trained: 
     assert "- version 1 was made from the same corpus with the same options; it was promoted on " in output
     assert output.count("reused") == 1
     assert "from_pretrained" not in output
+
+
+def test_what_a_killed_command_left_open_in_mlflow_is_closed_though_there_is_nothing_new(
+    terminal: Terminal, trained: tuple[int, str, str]
+) -> None:
+    registry = MlflowClient(f"sqlite:///{terminal.home}/mlflow/mlflow.db")
+    tags = process_tags() | {"nightshift.process": f"{2**22 + 1}/0.0"}  # no process has that id
+    left = registry.create_run(registry.create_experiment("translation"), tags=tags).info.run_id
+    code, output, errors = terminal.train()
+    assert (code, registry.get_run(left).info.status) == (0, "FAILED"), errors
+    assert "classification: nothing new\n" in output
 
 
 def test_a_run_that_is_to_continue_reuses_every_stage(terminal: Terminal, trained: tuple[int, str, str]) -> None:
