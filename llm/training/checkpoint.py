@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Trained:
 
 
 def save_checkpoint(folder: Path, trained: Trained, *, progress: Progress, keep: int) -> None:
-    """Write `folder/step-<step>` and delete all but the newest `keep`."""
+    """Write `folder/step-<step>` and delete all but the newest `keep`, and the newest that was not amid trouble."""
     name = f"step-{progress.step:08d}"
     for abandoned in folder.glob(".step-*.tmp"):
         shutil.rmtree(abandoned)
@@ -102,16 +103,28 @@ def save_checkpoint(folder: Path, trained: Trained, *, progress: Progress, keep:
         shutil.rmtree(final)
     os.replace(temporary, final)
     fsync_folder(folder)
-    _keep(folder, name, keep, delete=shutil.rmtree)
+    # A training whose trouble does not end goes back to it, and else to its beginning.
+    calm = progress if progress.stability.calm else _newest_calm(folder, name) or progress
+    _keep(folder, name, keep, besides=f"step-{calm.step:08d}", delete=shutil.rmtree)
     # Each checkpoint came with one better loss at most, so those that are left point at no older ones.
-    _keep(folder / _BEST, _best_file(folder, progress).name, keep, delete=Path.unlink)
+    best = _best_file(folder, progress).name
+    _keep(folder / _BEST, best, keep, besides=_best_file(folder, calm).name, delete=Path.unlink)
 
 
-def _keep(folder: Path, newest: str, keep: int, *, delete: Callable[[Path], object]) -> None:
-    """Delete all but the `keep` up to `newest`: what is newer is from before, and was passed over as damaged."""
+def _newest_calm(folder: Path, newest: str) -> Progress | None:
+    """Of the checkpoints up to `newest`."""
+    for path in _checkpoints(folder):
+        with suppress(CheckpointError, StageError):  # it will be passed over
+            if path.name <= newest and (progress := _read_progress(path)[0]).stability.calm:
+                return progress
+    return None
+
+
+def _keep(folder: Path, newest: str, keep: int, *, besides: str, delete: Callable[[Path], object]) -> None:
+    """Delete all but `besides` and the `keep` up to `newest`: what is newer is from before, and was passed over."""
     names = sorted((path.name for path in folder.glob("[!.]*[0-9]*") if path.name <= newest), reverse=True)[:keep]
     for path in folder.glob("[!.]*[0-9]*"):
-        if path.name not in names:
+        if path.name not in (*names, besides):
             delete(path)
 
 
@@ -168,9 +181,9 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+def _read_progress(path: Path) -> tuple[Progress, str]:
+    """Of a checkpoint, and the SHA-256 of its tensors."""
     state: dict[str, Any] = read_json(path / _STATE)
-    tensors = path / _TENSORS
     try:
         values, written = state["progress"], state["sha256"]
         # Older versions did not note the second.
@@ -180,6 +193,12 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
         whole = False
     if not whole:
         raise CheckpointError(f"{path / _STATE}: is not what was written", remedy=_REMEDY)
+    return progress, written
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    progress, written = _read_progress(path)
+    tensors = path / _TENSORS
     _check(tensors, written)
     try:
         return progress, safetensors.torch.load_file(str(tensors))

@@ -14,6 +14,7 @@ from torch import nn
 from llm.files import sha256_of
 from llm.training.averaging import WeightAverage
 from llm.training.checkpoint import Progress, Trained, load_best, load_newest, save_best, save_checkpoint
+from llm.training.stability import Stability
 
 
 def trained() -> Trained:
@@ -46,6 +47,22 @@ def test_best_weights_that_no_kept_checkpoint_points_at_are_deleted(tmp_path: Pa
         "00000008.safetensors",
     ]
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000006", "step-00000008"]
+
+
+def test_the_newest_checkpoint_of_before_a_trouble_is_kept_with_its_best_weights_until_there_is_a_newer_one(
+    tmp_path: Path,
+) -> None:
+    some = written(tmp_path, 2, 4, keep=1)
+    for number in (5, 6):  # each with a best of its own, which a validation amid trouble may bring
+        progress = Progress("float32", step=number, best_step=number, best_loss=0.1, stability=Stability(bad=1))
+        save_best(tmp_path, some.model, progress)
+        save_checkpoint(tmp_path, some, progress=progress, keep=1)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000004", "step-00000006"]
+    back = load_newest(tmp_path, some, calm=True)
+    assert back is not None
+    assert back.step == 4
+    save_checkpoint(tmp_path, some, progress=Progress("float32", step=7, best_step=6), keep=1)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000007"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped"])

@@ -157,6 +157,23 @@ def test_a_training_that_was_interrupted_in_trouble_goes_on_and_decides_the_same
     assert asdict(whole.progress.stability) == asdict(again.progress.stability)
 
 
+@pytest.mark.parametrize("keep_checkpoints", [1, 2])
+@pytest.mark.parametrize("at", [[15], [15, 16]], ids=["once", "twice"])
+def test_the_checkpoint_to_go_back_to_outlives_those_of_interruptions_amid_trouble(
+    tmp_path, at, keep_checkpoints, caplog
+):
+    changes = {"validate_every": 12, "keep_checkpoints": keep_checkpoints, "policy": Policy(skips=4, window=4)}
+    whole = train_on(tmp_path / "whole", range(14, 18), math.nan, **changes)
+    for place in at:
+        with pytest.raises(KeyboardInterrupt):
+            train_on(tmp_path / "broken", range(14, 18), math.nan, interrupted_at=place, **changes)
+    again = train_on(tmp_path / "broken", range(14, 18), math.nan, **changes)
+    assert [line for line in caplog.messages if "back to step" in line and "back to step 12" not in line] == []
+    assert same_bits(whole.model, again.model)
+    # Afterwards there are no more than asked for.
+    assert len(list((tmp_path / "broken").glob("step-*"))) == keep_checkpoints
+
+
 def test_trouble_that_does_not_end_fails_with_step_loss_rate_and_remedy(tmp_path):
     with pytest.raises(TrainingError) as caught:
         train_on(tmp_path, range(14, 10_000), math.nan)
