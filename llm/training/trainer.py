@@ -41,6 +41,9 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 # A point on the training curve every so many steps: enough to see its shape, few enough to log.
 _CURVE_POINTS = 100
+_REMEDY = (
+    "lower training.learning_rate, raise training.warmup, or set training.precision to float32; and look at the texts"
+)
 
 
 class Trainer:
@@ -77,7 +80,8 @@ class Trainer:
     def run(self) -> Progress:
         """Train to the end and leave the weights that `config.keep` names in the model.
 
-        Raises TrainingError when the loss is not finite or spikes again and again, or an epoch holds no batch.
+        Raises TrainingError when the loss is not finite or spikes again and again, no validation loss is finite, or an
+        epoch holds no batch.
         """
         with deterministic(self.config.threads), freed_memory_kept():
             begin = Beginning(self.model)
@@ -89,6 +93,9 @@ class Trainer:
             with products(self.progress.products, self.device):
                 while trouble := self._loop():
                     self._roll_back(trouble, begin)
+            if self.progress.best_loss is None:
+                problem = f"in {self.progress.step} steps no validation loss was finite, so no weights can be judged"
+                raise TrainingError(problem, remedy=_REMEDY)
             if self.config.keep == "best":
                 load_best(self.folder, self.model, self.progress)
             else:
@@ -141,7 +148,8 @@ class Trainer:
         """Go back to the last good checkpoint, but not in the data: what lies between is passed over."""
         here, stability = self.progress, self.progress.stability
         if stability.rollbacks >= self.policy.rollbacks:
-            raise self._failure(trouble)
+            problem = f"{trouble}, and going back {stability.rollbacks} times did not help"
+            raise TrainingError(problem, remedy=_REMEDY)
         stored = load_newest(self.folder, self.trained, calm=True)
         if stored is None:
             begin.restore(self.model)
@@ -153,13 +161,6 @@ class Trainer:
         log.warning(
             "%s; back to step %d, past the batches since then and with %.3g of the learning rate",
             *(trouble, stored.step, self.policy.rate_factor**stored.stability.rollbacks),
-        )
-
-    def _failure(self, trouble: str) -> TrainingError:
-        return TrainingError(
-            f"{trouble}, and going back {self.progress.stability.rollbacks} times did not help",
-            remedy="lower training.learning_rate, raise training.warmup, or set training.precision to float32; and "
-            "look at the texts",
         )
 
     def _untrained(self) -> Trained:

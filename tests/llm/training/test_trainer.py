@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -107,6 +108,16 @@ def test_the_learning_rate_falls_towards_the_time_to_end_at(tmp_path: Path) -> N
     rates = [point["learning_rate"] for point in trainer.progress.history if "learning_rate" in point]
     assert trainer.progress.step < 10**6
     assert rates[-1] < options().learning_rate / 2
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_training_without_a_finite_validation_loss_fails_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    monkeypatch.setattr("llm.training.trainer.validation_loss", lambda *_, **__: math.nan)
+    with pytest.raises(TrainingError, match="in 6 steps no validation loss was finite") as caught:
+        train(tmp_path, options(steps=6, validate_every=2, keep=keep))
+    assert "lower training.learning_rate" in caught.value.remedy
 
 
 def test_a_training_that_is_over_long_before_its_time_has_the_weights_of_one_without(tmp_path: Path) -> None:
