@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.states import Completed
+from pydantic import AwareDatetime, Field
 
 from flows.configuration import RetrainConfig
 from flows.hooks import close_mlflow_runs
-from flows.time_budget import limited
+from flows.time_budget import limited, require_to_come
 from llm.stages import Stage
 from tasks.data import ingest, tokenize, train_tokenizer
 from tasks.evaluate import evaluate, score_baselines, score_champion
@@ -31,6 +32,13 @@ from tasks.report import write_report
 from tasks.story import Story
 from tasks.train import find_start, train
 
+# As additions to the schema: of the fields themselves Prefect keeps neither a title nor a description.
+_UNTIL = {
+    "title": "Until",
+    "description": "date and time, with its zone, at which the training has to be over: it cools down towards it, and "
+    "what it learned is judged; none: it takes what it takes",
+}
+
 
 @flow(
     name="retrain",
@@ -41,16 +49,20 @@ from tasks.train import find_start, train
     persist_result=True,
     result_serializer="json",
 )
-def retrain(config: RetrainConfig, until: datetime | None = None) -> State[dict[str, Any]]:
+def retrain(
+    config: RetrainConfig, until: Annotated[AwareDatetime | None, Field(json_schema_extra=_UNTIL)] = None
+) -> State[dict[str, Any]]:
     """Retrain one family and decide, unless there is nothing new; returns the story's summary.
 
     A training that is not over by `until` cools down towards it and ends then; what it learned is judged as ever.
+    Raises ConfigError when `until` was over already when the run first started.
 
     Raises GateError where the champion was trained on its users' data and this would not be: see `require_own_data`.
 
     It is returned as a state, whose message is the decision: Prefect gives the caller what the state holds.
     """
     if until is not None:
+        require_to_come(until)
         config = limited(config)
     with patience(config.registry.patience), TagsContext(current_tags=set()):
         # A tag costs a task two requests: before and after it, Prefect asks whether there is a limit for that tag.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from prefect.context import FlowRunContext
+
 from flows.configuration import RetrainConfig
+from llm.errors import ConfigError
 
 # Of a family's share. Reading, scoring and registering take the rest; where they take less, the next family has more.
 _TRAINING = 0.85
@@ -28,6 +31,23 @@ def train_until(end: datetime, *, now: datetime, families: int) -> datetime | No
     """
     share = (end - now) / families
     return None if share < _LEAST else now + _TRAINING * share
+
+
+def require_to_come(until: datetime) -> None:
+    """Raise ConfigError unless `until` is later than the first start of the flow run that this is called in.
+
+    A training that began after it would end with its first step. A run that is started again may find it over: what it
+    had trained in time is to be judged.
+    """
+    context = FlowRunContext.get()
+    started = context.flow_run.start_time if context and context.flow_run else None
+    started = started or datetime.now(UTC)
+    if until <= started:
+        raise ConfigError(
+            f"until = {until.isoformat()}: must be later than the start of the run, "
+            f"{started.isoformat(timespec='seconds')}",
+            remedy="name a later time, to which a training that was interrupted goes on too, or leave it out",
+        )
 
 
 def limited(config: RetrainConfig) -> RetrainConfig:

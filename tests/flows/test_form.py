@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import is_valid_schema, validate
 from pydantic import ValidationError
 
+import deployments
 from flows.configuration import RetrainConfig, load_config
-from flows.nightly import nightly
 from flows.retrain import retrain
 from llm.families import FAMILIES, load_family
 
 SCHEMA = RetrainConfig.model_json_schema()
+FILE = Path(deployments.__file__).with_name("prefect.yaml")
 KINDS = {"source", "assembly", "kind"}
 PRESETS = [(name, preset) for name in FAMILIES for preset in load_family(name).presets()]
+
+
+def deployed_flows() -> list[Flow[..., Any]]:
+    deployed = yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
+    entrypoints = sorted({one["entrypoint"].rpartition(".") for one in deployed})
+    return [getattr(import_module(module), name) for module, _, name in entrypoints]
 
 
 def definitions() -> dict[str, dict[str, Any]]:
@@ -69,9 +81,30 @@ def test_a_preset_is_valid_and_shown_as_the_kinds_that_it_holds(family: str, pre
         assert shown["properties"][tag]["default"] == values[option][tag]
 
 
-def test_the_schemas_are_ones_that_the_server_takes() -> None:
-    for flow in (retrain, nightly):
-        is_valid_schema(parameter_schema(flow).model_dump())
+@pytest.mark.parametrize("flow", deployed_flows(), ids=lambda flow: flow.name)
+def test_the_schemas_are_ones_that_the_server_takes(flow: Flow[..., Any]) -> None:
+    is_valid_schema(parameter_schema(flow).model_dump())
+
+
+@pytest.mark.parametrize("flow", deployed_flows(), ids=lambda flow: flow.name)
+def test_every_parameter_of_a_deployed_flow_has_a_title_in_words_and_says_what_it_is(flow: Flow[..., Any]) -> None:
+    schema = parameter_schema(flow).model_dump()
+    assert "config" in schema["properties"]
+    for name, parameter in schema["properties"].items():
+        # A configuration brings its own.
+        told = schema["definitions"][parameter["$ref"].rsplit("/")[-1]] if "$ref" in parameter else parameter
+        assert told["title"] != name
+        assert told["title"][0].isupper()
+        assert told.get("description"), name
+
+
+@pytest.mark.parametrize("until", ["2099-11-01T06:00:00", "at six"])
+def test_a_time_to_end_at_without_a_zone_is_refused_before_the_run_begins(until: str) -> None:
+    config = load_config("generation", preset="smoke")
+    with pytest.raises(ParameterTypeError, match="until: Input should"):
+        retrain.validate_parameters({"config": config, "until": until})
+    assert retrain.validate_parameters({"config": config, "until": "2099-11-01T06:00:00Z"})["until"].year == 2099
+    assert retrain.validate_parameters({"config": config, "until": None})["until"] is None
 
 
 def test_what_the_form_leaves_of_another_kind_is_dropped_but_nothing_that_somebody_wrote() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry, Running
 
 from flows.configuration import NightlyConfig, RetrainConfig
 from flows.nightly import nightly
 from flows.retrain import retrain
-from llm.errors import NightshiftError
+from llm.errors import ConfigError, CorpusError, NightshiftError
 from llm.files import sha256_of
 from llm.stages import open_stage
 from llm.training.stage import training_spec
@@ -190,6 +193,21 @@ def test_an_error_closes_the_mlflow_run_as_failed_and_leaves_the_champion(first,
     assert (newest.info.status, newest.data.tags["nightshift.training_key"]) == ("FAILED", key)
     assert find_version("classification", key) is None
     assert champion("classification").version == 1
+
+
+def test_a_time_to_end_at_that_is_over_is_refused_but_not_where_the_run_began_in_time(toy_recipe):
+    values = toy_recipe.model_dump(mode="json")
+    values["corpus"] |= {"paths": ["/nowhere/at/all.jsonl"]}  # what comes next fails
+    config = RetrainConfig.model_validate(values)
+    with get_client(sync_client=True) as prefect:
+        run_id = prefect.create_flow_run(retrain).id
+        prefect.set_flow_run_state(run_id, Running())
+        until = prefect.read_flow_run(run_id).start_time + timedelta(microseconds=1)
+        prefect.set_flow_run_state(run_id, AwaitingRetry(), force=True)
+        with pytest.raises(CorpusError, match="/nowhere"):
+            run_flow(retrain, flow_run=prefect.read_flow_run(run_id), parameters={"config": config, "until": until})
+    with pytest.raises(ConfigError, match=r"until = .*: must be later than the start of the run, 20"):
+        retrain(config, until)
 
 
 def test_one_family_s_failure_does_not_stop_the_others_and_is_named_at_the_end(first, toy_recipe):
