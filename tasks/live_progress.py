@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from types import TracebackType
@@ -15,12 +14,12 @@ from prefect.artifacts import create_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from llm.training.budget import BUDGET_USED, SECONDS_LEFT
 from llm.training.config import TrainingConfig
 from tasks.figures import duration
 
 # (percent, markdown) -> on the page.
 Show = Callable[[float, str], None]
-Clock = Callable[[], float]
 
 # Each time costs the server 20 ms, which the training beside it feels.
 _EVERY_S = 10.0
@@ -33,18 +32,15 @@ log = logging.getLogger(__name__)
 class LiveProgress:
     """`report(step, values)` is the trainer's callback, as a metric buffer's is; used as a context manager.
 
-    It only notes what it is told. A thread shows it every `every_seconds`, and once more at the end.
+    It only notes what it is told. A thread shows it every `every_seconds`, and once more at the end, with how it ended.
     """
 
-    def __init__(
-        self, config: TrainingConfig, show: Show, *, every_seconds: float = _EVERY_S, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, config: TrainingConfig, show: Show, *, every_seconds: float = _EVERY_S) -> None:
         self._config = config
         self._show = show
         self._every_seconds = every_seconds
-        self._clock = clock
         self._known: dict[str, float] = {}
-        self._first: tuple[float, float] | None = None  # (seconds, share done) when the first report came
+        self._step: int | None = None
         self._news: tuple[float, str] | None = None
         self._silent = False
         self._over = threading.Event()
@@ -55,12 +51,12 @@ class LiveProgress:
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Take the metrics of one step."""
         self._known |= values
-        share = min(1.0, step / self._config.steps)
-        now = self._clock()
-        started, before = self._first = self._first or (now, share)
-        done = share - before
-        left = (now - started) * (1.0 - share) / done if done > 0 else None
-        self._news = 100.0 * share, progress_text(step, self._config.steps, self._known, seconds_left=left)
+        self._step = step
+        where = f"step {step:,} of {self._config.steps:,}"
+        self._news = self._percent(), progress_text(where, self._known, seconds_left=self._known.get(SECONDS_LEFT))
+
+    def _percent(self) -> float:
+        return 100.0 * self._known.get(BUDGET_USED, 0.0)
 
     def __enter__(self) -> LiveProgress:
         self._thread.start()
@@ -69,9 +65,18 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._step is not None:
+            # Whatever share of its budget it used: a training that ended well has nothing before it.
+            percent = 100.0 if kind is None else self._percent()
+            self._news = percent, progress_text(self._end(kind, self._step), self._known)
         self._over.set()
         # Who cancels a run must not wait for a server that may be gone.
-        self._thread.join(_PATIENCE_S if kind is None else 0.0)
+        self._thread.join(_PATIENCE_S if kind is None or issubclass(kind, Exception) else 0.0)
+
+    def _end(self, kind: type[BaseException] | None, step: int) -> str:
+        if kind is None:
+            return f"done after {step:,} of {self._config.steps:,} steps"
+        return f"{'failed' if issubclass(kind, Exception) else 'stopped'} after step {step:,} of {self._config.steps:,}"
 
     def _keep_showing(self) -> None:
         while not self._over.wait(self._every_seconds):
@@ -91,9 +96,9 @@ class LiveProgress:
             self._silent = True
 
 
-def progress_text(step: int, steps: int, values: Mapping[str, float], *, seconds_left: float | None) -> str:
+def progress_text(where: str, values: Mapping[str, float], *, seconds_left: float | None = None) -> str:
     """`step 1,200 of 14,000, loss 2.310 (validation 2.401), 41,000 targets a second, about 12 min left`."""
-    parts = [f"step {step:,} of {steps:,}"]
+    parts = [where]
     if "training_loss" in values:
         validation = f" (validation {values['validation_loss']:.3f})" if "validation_loss" in values else ""
         parts.append(f"loss {values['training_loss']:.3f}{validation}")

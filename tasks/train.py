@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from llm.home import stages_folder
 from llm.recipe import Recipe
 from llm.stages import Stage
+from llm.training.budget import BUDGET_USED, SECONDS_LEFT
 from llm.training.stage import training_spec, training_stage
 from llm.training.start import Start, choose_start
 from llm.training.trainer import Report
@@ -80,7 +81,8 @@ def watched(recipe: Recipe, run: TrainingRun) -> Iterator[Report]:
     with run.metrics() as metrics, live, cancellable():
 
         def report(step: int, values: Mapping[str, float]) -> None:
-            metrics.report(step, {**values, **system_metrics()})
+            points = {name: value for name, value in values.items() if name not in (BUDGET_USED, SECONDS_LEFT)}
+            metrics.report(step, {**points, **system_metrics()})
             live.report(step, values)
 
         yield report

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -25,18 +25,20 @@ from llm.training.ahead import ahead
 from llm.training.averaging import WeightAverage
 from llm.training.batches import Placed, batches_from
 from llm.training.beginning import Beginning
+from llm.training.budget import Budget
 from llm.training.checkpoint import Progress, Trained, load_best, load_newest, save_best, save_checkpoint
 from llm.training.clock import Clock
 from llm.training.config import TrainingConfig
 from llm.training.interruption import Interruption, interruptions
 from llm.training.machine import deterministic, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
-from llm.training.schedule import budget_used, clock_used, learning_rate, time_left
+from llm.training.schedule import learning_rate
 from llm.training.stability import Policy, finite
 from llm.training.validation import validation_loss
 
 log = logging.getLogger(__name__)
 
+# (step, values): points of the curve, with what `Budget.standing` says.
 Report = Callable[[int, Mapping[str, float]], None]
 
 # A point on the training curve every so many steps: enough to see its shape, few enough to log.
@@ -71,7 +73,7 @@ class Trainer:
         self.config = config
         self.folder = folder
         self.report = report
-        self.until = until
+        self.budget = Budget(config, until)
         self.device = next(model.parameters()).device
         self.policy = Policy()
         self.trained = self._untrained()
@@ -109,7 +111,7 @@ class Trainer:
         every = max(1, config.steps // _CURVE_POINTS)
         batches = ahead(batches_from(progress.epoch, progress.batch, self.family, self.train, config))
         clock = Clock(progress.targets)
-        used = self._used(clock)
+        used = self.budget.use(progress, running=clock.running())
         self.model.train()
         with interruptions() as interruption:
             if progress.validation_due:
@@ -126,10 +128,11 @@ class Trainer:
                 if trouble := progress.stability.trouble(self.policy):
                     progress.seconds += clock.lap()
                     return f"step {step + 1}: loss {loss / count:.4g}, learning rate {rate:.3g}: {trouble}"
-                used = self._used(clock)
+                used = self.budget.use(progress, running=clock.running())
                 progress.finished = used >= 1.0
                 if (progress.step % every == 0 or progress.finished) and progress.stability.bad == 0:
-                    self._record(self._point(clock) | {"learning_rate": rate, "gradient_norm": norm})
+                    point = self._point(clock) | {"learning_rate": rate, "gradient_norm": norm}
+                    self._record(point, running=clock.running())
                 if progress.step % config.validate_every == 0 or progress.finished:
                     progress.seconds += clock.lap()
                     progress.validation_due = True
@@ -201,18 +204,6 @@ class Trainer:
         )
         interruption.deliver()
 
-    def _used(self, clock: Clock) -> float:
-        progress = self.progress
-        seconds = progress.seconds + clock.running()
-        used = budget_used(self.config, step=progress.step, targets=progress.targets, seconds=seconds)
-        if self.until is None:
-            return used
-        if progress.step <= self.config.warmup:
-            progress.warm = seconds
-        by_clock = clock_used(seconds - progress.warm, left=(self.until - datetime.now(UTC)).total_seconds())
-        progress.clocked |= by_clock > used
-        return max(used, by_clock)
-
     def _exhausted(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale
 
@@ -275,17 +266,15 @@ class Trainer:
         progress, config = self.progress, self.config
         if math.isfinite(loss):
             self._record({"validation_loss": loss})
-        left = time_left(config, step=progress.step, targets=progress.targets, seconds=progress.seconds)
-        if self.until is not None:
-            left = min(left, max(0.0, (self.until - datetime.now(UTC)).total_seconds()))
         log.info(
             "step %d of %d: validation loss %.4f (best %.4f at step %d), about %.0f s left",
-            *(progress.step, config.steps, loss, progress.best_loss or math.nan, progress.best_step, left),
+            *(progress.step, config.steps, loss, progress.best_loss or math.nan, progress.best_step),
+            self.budget.left(progress),
         )
 
-    def _record(self, values: Mapping[str, float]) -> None:
+    def _record(self, values: Mapping[str, float], *, running: float = 0.0) -> None:
         self.progress.history.append({"step": self.progress.step, **values})
-        self.report(self.progress.step, values)
+        self.report(self.progress.step, {**values, **self.budget.standing(self.progress, running=running)})
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}

@@ -109,7 +109,7 @@ def test_the_run_holds_what_the_training_took_of_the_machine(first):
 def test_the_page_of_the_training_shows_how_far_it_came(first):
     shown = artifact("progress-classification")
     assert (shown["type"], shown["data"]) == ("progress", 100.0)
-    assert shown["description"].startswith("step 40 of 40, loss ")
+    assert shown["description"].startswith("done after 40 of 40 steps, loss ")
     assert shown["task_run_id"]
 
 

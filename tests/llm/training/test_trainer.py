@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from copying import VOCABULARY, KilledError, copy_table, options, same_bits, train
+from copying import VOCABULARY, KilledError, copy_table, options, same_bits, train, train_and_tell
 
 from llm.engines.torch_engine import TorchEngine
 from llm.errors import TrainingError
@@ -108,6 +109,27 @@ def test_the_learning_rate_falls_towards_the_time_to_end_at(tmp_path: Path) -> N
     rates = [point["learning_rate"] for point in trainer.progress.history if "learning_rate" in point]
     assert trainer.progress.step < 10**6
     assert rates[-1] < options().learning_rate / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "hours"),
+    [({"targets": 600}, None), ({"warmup": 0, "minutes": 1e-9}, None), ({"warmup": 0}, -1.0)],
+    ids=["targets", "minutes", "clock"],
+)
+def test_reports_say_how_much_of_the_budget_is_used_whatever_ends_it(
+    tmp_path: Path, changes: dict[str, object], hours: float | None
+) -> None:
+    told: list[tuple[float, float]] = []
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        told.append((values["budget_used"], values["seconds_left"]))
+
+    config = options(**{"steps": 1000, **changes})
+    _, trainer = train_and_tell(tmp_path, config, report, until=None if hours is None else in_hours(hours))
+    assert trainer.progress.step < 100
+    assert told[-1] == (1.0, 0.0)
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert not any("budget_used" in point for point in trainer.progress.history)
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
