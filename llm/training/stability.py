@@ -17,6 +17,9 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
+# Of the curve; after a roll-back, every report says it: the same steps come again.
+ROLLBACKS = "rollbacks"
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -72,7 +75,7 @@ class Stability:
 
     def points(self) -> dict[str, float]:
         """For the curve; nothing while there was no trouble."""
-        found = {"skipped_steps": float(self.skipped), "rollbacks": float(self.rollbacks)}
+        found = {"skipped_steps": float(self.skipped), ROLLBACKS: float(self.rollbacks)}
         return found if any(found.values()) else {}
 
 

@@ -274,7 +274,9 @@ class Trainer:
 
     def _record(self, values: Mapping[str, float], *, running: float = 0.0) -> None:
         self.progress.history.append({"step": self.progress.step, **values})
-        self.report(self.progress.step, {**values, **self.budget.standing(self.progress, running=running)})
+        # Troubles first: who is cut off amid a report has then heard what its points belong to.
+        trouble, standing = self.progress.stability.points(), self.budget.standing(self.progress, running=running)
+        self.report(self.progress.step, {**trouble, **values, **standing})
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self.device) for name, tensor in batch.items()}

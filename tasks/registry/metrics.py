@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +15,18 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from llm.errors import RegistryError
+from llm.training.stability import ROLLBACKS
 from tasks.registry.connection import registry_errors
 from tasks.registry.patience import first_line, impatient
-from tasks.registry.spool import Spool
+from tasks.registry.spool import Point, Spool
 
 # MLflow refuses more than this in one request.
 _LARGEST_BATCH = 1000
 _ATTEMPT_S = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
+
+# The last step of each metric, after so many roll-backs.
+LastSteps = dict[tuple[str, int], int]
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +38,9 @@ class MetricBuffer:
 
     One call to MLflow costs 10 to 30 ms, more than a step of a small model. Used as a context manager, the buffer is
     emptied however the training ends. Points that the run already holds are dropped: a resumed training repeats the
-    steps after its last checkpoint. While MLflow is away the training does not wait for it: it is asked again after
-    10 s, then ever less often, each time for 5 s at most. Points lie in the file `spool` until all are delivered.
+    steps after its last checkpoint. One that went back repeats steps too, but with other values, which are kept beside
+    the first. While MLflow is away the training does not wait for it: it is asked again after 10 s, then ever less
+    often, each time for 5 s at most. Points lie in the file `spool` until all are delivered.
     """
 
     def __init__(
@@ -54,16 +61,18 @@ class MetricBuffer:
         self._clock = clock
         self._flushed = clock()
         self._pause = 0.0  # seconds until the next attempt; 0 while MLflow is there
-        self._waiting: list[Metric] = []
-        self._taken: dict[str, int] = {}
-        self._known: dict[str, int] | None = None
+        self._waiting: list[Point] = []
+        self._taken: LastSteps = {}
+        self._known: LastSteps | None = None
+        self._newest = (0, 0)  # (milliseconds, roll-backs) of the last report
         if self._spool:
             self._take(self._spool.read())
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the metrics of one step."""
-        now_ms = int(time.time() * 1000)
-        points = self._take(Metric(name, float(value), now_ms, step) for name, value in values.items())
+        """Take the metrics of one step; after a roll-back, each report says how many there were."""
+        rollbacks = int(values.get(ROLLBACKS, 0))
+        when = self._time(rollbacks)
+        points = self._take(Point(Metric(name, float(value), when, step), rollbacks) for name, value in values.items())
         if points and self._spool:
             self._spool.append(points, fsync=self._pause > 0)
         waited = self._clock() - self._flushed
@@ -71,11 +80,18 @@ class MetricBuffer:
         if self._waiting and due and waited >= self._pause:
             self._try_flush()
 
-    def _take(self, points: Iterable[Metric]) -> list[Metric]:
+    def _time(self, rollbacks: int) -> int:
+        """Now in milliseconds, but later than all before a roll-back: by that alone `last_steps` tells them apart."""
+        newest, before = self._newest
+        now = max(int(time.time() * 1000), newest + (rollbacks != before))
+        self._newest = now, rollbacks
+        return now
+
+    def _take(self, points: Iterable[Point]) -> list[Point]:
         """Let points wait, but for those of steps that were reported before."""
-        new = [point for point in points if point.step > self._taken.get(point.key, -1)]
+        new = _after(self._taken, points)
         self._waiting += new
-        self._taken |= {point.key: point.step for point in new}
+        self._taken |= {(metric.key, rollbacks): metric.step for metric, rollbacks in new}
         return new
 
     def flush(self) -> None:
@@ -122,16 +138,31 @@ class MetricBuffer:
         run_id = self._open_run()
         if self._known is None:
             self._known = last_steps(self._client, run_id)
-        self._waiting = [point for point in self._waiting if point.step > self._known.get(point.key, -1)]
+        self._waiting = _after(self._known, self._waiting)
         while self._waiting:
             batch = self._waiting[:_LARGEST_BATCH]
             # Sent again when its reply was lost, it is not doubled: MLflow knows a point by its time and value too.
-            self._client.log_batch(run_id, metrics=batch)
+            self._client.log_batch(run_id, metrics=[metric for metric, _ in batch])
             del self._waiting[: len(batch)]
         self._flushed = self._clock()
 
 
-def last_steps(client: MlflowClient, run_id: str) -> dict[str, int]:
-    """The last step that the run holds of each metric."""
+def last_steps(client: MlflowClient, run_id: str) -> LastSteps:
+    """The last step that the run holds of each metric, for each number of roll-backs.
+
+    MLflow knows no such number of a point: it is the newest that was reported until then.
+    """
     names = client.get_run(run_id).data.metrics
-    return {name: max(metric.step for metric in client.get_metric_history(run_id, name)) for name in names}
+    histories = {name: client.get_metric_history(run_id, name) for name in names}
+    told = sorted((metric.timestamp, int(metric.value)) for metric in histories.get(ROLLBACKS, ()))
+    last: LastSteps = defaultdict(lambda: -1)
+    for name, history in histories.items():
+        for metric in history:
+            place = bisect_right(told, metric.timestamp, key=lambda one: one[0])
+            key = name, told[place - 1][1] if place else 0
+            last[key] = max(last[key], metric.step)
+    return dict(last)
+
+
+def _after(last: LastSteps, points: Iterable[Point]) -> list[Point]:
+    return [point for point in points if point.metric.step > last.get((point.metric.key, point.rollbacks), -1)]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from mlflow.entities import Metric
 
@@ -46,6 +47,13 @@ def _folder() -> Path:
     return home() / "spool"
 
 
+class Point(NamedTuple):
+    """A value of a metric, and how often the training had gone back before: each time the same steps come again."""
+
+    metric: Metric
+    rollbacks: int
+
+
 class Spool:
     """Points of one training, in the order in which they were reported; the file goes when they are delivered."""
 
@@ -53,23 +61,27 @@ class Spool:
         self._path = path
         self._full = False
 
-    def read(self) -> list[Metric]:
+    def read(self) -> list[Point]:
         """What an earlier process left; a line that it was killed at is passed over."""
         if not self._path.exists():
             return []
         return list(self._points(self._path.read_text(encoding="utf-8", errors="replace")))
 
-    def _points(self, text: str) -> Iterator[Metric]:
+    def _points(self, text: str) -> Iterator[Point]:
         for line in text.splitlines():
             try:
-                name, value, when, step = json.loads(line)
+                # Older versions did not note the last.
+                name, value, when, step, rollbacks = [*json.loads(line), 0][:5]
             except ValueError:
                 continue
-            yield Metric(name, float(value), int(when), int(step))
+            yield Point(Metric(name, float(value), int(when), int(step)), int(rollbacks))
 
-    def append(self, points: Sequence[Metric], *, fsync: bool) -> None:
+    def append(self, points: Sequence[Point], *, fsync: bool) -> None:
         """Add points. A disk that is full stops no training: they are kept in memory then, which is said once."""
-        lines = [json.dumps([point.key, point.value, point.timestamp, point.step]) for point in points]
+        lines = [
+            json.dumps([metric.key, metric.value, metric.timestamp, metric.step, rollbacks])
+            for metric, rollbacks in points
+        ]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:

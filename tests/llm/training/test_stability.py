@@ -63,6 +63,7 @@ def train_on(
     kill_at: int = 10**9,
     interrupted_at: int | None = None,
     policy: Policy | None = None,
+    told: list | None = None,
     **changes,
 ) -> Trainer:
     config = options(steps=48, **changes)
@@ -72,6 +73,8 @@ def train_on(
     )
 
     def report(step, values):
+        if told is not None:
+            told.append((step, dict(values)))
         if step >= kill_at and "training_loss" in values:
             raise KilledError
 
@@ -172,6 +175,19 @@ def test_the_checkpoint_to_go_back_to_outlives_those_of_interruptions_amid_troub
     assert same_bits(whole.model, again.model)
     # Afterwards there are no more than asked for.
     assert len(list((tmp_path / "broken").glob("step-*"))) == keep_checkpoints
+
+
+def test_after_a_roll_back_every_report_says_how_many_there_were(tmp_path):
+    told = []
+    train_on(tmp_path, range(14, 17), math.nan, told=told)
+    steps = [step for step, _ in told]
+    back = next(number for number in range(1, len(steps)) if steps[number] < steps[number - 1])
+    assert steps[back - 1] > 12
+    assert steps[back] == 13
+    assert not any(values.get("rollbacks") for _, values in told[:back])
+    assert all(values["rollbacks"] == 1.0 for _, values in told[back:])
+    assert all(next(iter(values)) == "skipped_steps" for _, values in told[back:])
+    assert any("validation_loss" in values for _, values in told[back:])
 
 
 def test_trouble_that_does_not_end_fails_with_step_loss_rate_and_remedy(tmp_path):

@@ -159,6 +159,49 @@ def test_steps_that_a_resumed_training_repeats_are_logged_once(run_id):
     assert [step for step, _ in steps(run_id, "validation_loss")] == [20, 30, 40]
 
 
+# What a training tells that went back from step 30 to 10, and that once more: (step, loss, roll-backs).
+WENT_BACK = [(10, 1.0, 0), (20, 9.0, 0), (30, 99.0, 0), (20, 0.9, 1), (30, 0.8, 1), (20, 0.7, 2), (40, 0.6, 2)]
+
+
+def tell(buffer: MetricBuffer, points: list[tuple[int, float, int]]) -> None:
+    for step, loss, rollbacks in points:
+        buffer.report(step, ({"rollbacks": float(rollbacks)} if rollbacks else {}) | {"loss": loss})
+
+
+def test_the_steps_that_are_trained_again_after_a_roll_back_are_there_beside_what_was_gone_back_from(run_id):
+    with MetricBuffer(client(), lambda: run_id) as buffer:
+        tell(buffer, WENT_BACK)
+    assert sorted(steps(run_id, "loss")) == sorted((step, loss) for step, loss, _ in WENT_BACK)
+    when = [point.timestamp for point in client().get_metric_history(run_id, "rollbacks") if point.value == 1.0]
+    before = [point.timestamp for point in client().get_metric_history(run_id, "loss") if point.value >= 1.0]
+    assert max(before) < min(when)
+
+
+@pytest.mark.parametrize("delivered", [True, False], ids=["delivered", "spooled"])
+@pytest.mark.parametrize("checkpoint", [0, 1, 3, 4])
+@pytest.mark.parametrize("killed_after", range(1, 8))
+def test_a_training_that_went_back_and_was_killed_delivers_each_point_once(
+    run_id, tmp_path, killed_after, checkpoint, delivered
+):
+    spool = tmp_path / "k1.jsonl"
+    failures = 0 if delivered else 99
+    killed = MetricBuffer(Flaky(client(), failures=failures), lambda: run_id, spool=spool, every_points=1)
+    tell(killed, WENT_BACK[:killed_after])
+    if delivered:
+        spool.unlink()  # all that it knows is what MLflow tells
+    with MetricBuffer(client(), lambda: run_id, spool=spool) as buffer:
+        tell(buffer, WENT_BACK[min(checkpoint, killed_after) :])
+    assert sorted(steps(run_id, "loss")) == sorted((step, loss) for step, loss, _ in WENT_BACK)
+
+
+def test_what_an_older_version_left_in_the_spool_is_delivered(run_id, tmp_path):
+    spool = tmp_path / "k1.jsonl"
+    spool.write_text('["loss", 2.0, 1000, 10]\n')
+    with MetricBuffer(client(), lambda: run_id, spool=spool) as buffer:
+        tell(buffer, [(10, -1.0, 0), (20, 1.0, 0)])
+    assert steps(run_id, "loss") == [(10, 2.0), (20, 1.0)]
+
+
 def test_more_points_than_one_request_may_hold_are_divided(run_id):
     watched = Flaky(client(), failures=0)
     with MetricBuffer(watched, lambda: run_id, every_points=10_000, clock=Clock()) as buffer:
