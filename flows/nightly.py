@@ -12,6 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.configuration import NightlyConfig, RetrainConfig
+from flows.deadly import deadly_last, under_way
 from flows.hooks import close_mlflow_runs, end_inner_runs
 from flows.nights import SKIPPED
 from flows.retrain import retrain
@@ -45,7 +46,8 @@ def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
     failures: dict[str, Exception] = {}
     nights: list[FamilyNight] = []
     unstarted: list[str] = []
-    for one, until in in_time(config, night):
+    families = deadly_last(config.families, family=lambda one: one.family, say=get_run_logger().warning)
+    for one, until in in_time(config.model_copy(update={"families": families}), night):
         started = Spent.now()
         if until == NO_TIME_LEFT:
             unstarted.append(one.family)
@@ -53,7 +55,8 @@ def nightly(config: NightlyConfig) -> State[dict[str, Any]]:
             get_run_logger().warning("%s: no time left before %s", one.family, config.finish_by)
             continue
         try:
-            summaries.append(retrain(one, until))
+            with under_way(one.family):
+                summaries.append(retrain(one, until))
             nights.append(FamilyNight(one.family, Spent.now().since(started), summary=summaries[-1]))
         except Exception as error:  # whatever it is, the other families still have the night
             if was_stopped(error):
