@@ -20,7 +20,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 -x '$(UNUSED)' $(VENV)/lib
 # would begin with the modules of many tests, and end with one of few long ones on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10
 
-.PHONY: run up test test-slow test-all lint bench chaos chaos-short nights pictures help clean
+.PHONY: run up test test-slow test-all lint audit bench chaos chaos-short nights pictures help clean
 
 run: $(VENV)/.installed ## install if need be, then train, judge and register all three families
 	@$(BIN)/nightshift run
@@ -37,6 +37,9 @@ test-slow: $(VENV)/.installed-dev ## the tests that take minutes: servers, downl
 # In one go: two workers collect 4,800 tests and import all that they need once, and the short ones fill the end.
 test-all: lint ## both: what continuous integration runs
 	@$(PYTEST)
+
+audit: $(VENV)/.audit ## known vulnerabilities in what constraints.txt pins
+	@$(VENV)/audit/bin/python .ci/audit
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff check
@@ -84,6 +87,12 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.pip
 	@.ci/step "installing nightshift and the tools for tests" $(VENV)/install-dev.log $(INSTALL) --group dev
 	@.ci/step "compiling what was installed" $(VENV)/compile.log sh -c "$(COMPILE) || true"
 	@touch $(VENV)/.installed $@
+
+# A tool with requirements of its own, which are none of ours.
+$(VENV)/.audit: | $(VENV)/.created
+	@.ci/step "installing pip-audit" $(VENV)/audit.log sh -c \
+	    "$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --disable-pip-version-check pip-audit==2.10.1"
+	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@.ci/step "installing what the benchmarks race against" $(VENV)/install-bench.log $(INSTALL) --group bench
