@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -34,6 +34,8 @@ PARTIAL = ".partial-"
 _KEY_LENGTH = 16
 _NAME = re.compile(r"[\w-][\w.-]*")
 _LOCK_TIMEOUT_S = 6 * 3600
+# Stages of seconds come and go without a word.
+_SILENT_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +121,7 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
         parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_of(parent, spec.key))
     try:
-        with allocating(spec.name), storing(final), lock.acquire(timeout=_LOCK_TIMEOUT_S):
+        with allocating(spec.name), storing(final), _in_turn(lock, final):
             if (final / MANIFEST).exists():
                 return _reused(spec, final)
             _build(spec, build, final=final)
@@ -129,6 +131,19 @@ def run_stage(spec: StageSpec, build: Build, *, root: Path) -> Stage:
             remedy="stop that process, or wait for it",
         ) from None
     return open_stage(final, reused=False)
+
+
+@contextmanager
+def _in_turn(lock: FileLock, final: Path) -> Iterator[None]:
+    try:
+        lock.acquire(timeout=_SILENT_S)
+    except Timeout:
+        log.info("another process builds %s: this one waits for it", final)
+        lock.acquire(timeout=_LOCK_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def lock_of(parent: Path, key: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from pathlib import Path
 
@@ -30,6 +31,35 @@ def test_a_stage_is_built_once_and_then_reused(tmp_path: Path) -> None:
     assert second.path == tmp_path / "demo" / spec().key
     assert second.facts == {"rows": 1}
     assert second.manifest["inputs"] == {"corpus": "abc"}
+
+
+def test_who_waits_long_for_another_to_build_a_stage_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("llm.stages._SILENT_S", 0.0)
+    building, told = threading.Event(), threading.Event()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.set()
+
+    def build(folder: Path) -> dict[str, int]:
+        building.set()
+        assert told.wait(60)
+        return write_number(folder)
+
+    ear = Ear()
+    logging.getLogger("llm.stages").addHandler(ear)
+    first = threading.Thread(target=lambda: run_stage(spec(), build, root=tmp_path))
+    first.start()
+    try:
+        with caplog.at_level(logging.INFO, logger="llm.stages"):
+            assert building.wait(60)
+            assert run_stage(spec(), write_number, root=tmp_path).reused
+    finally:
+        first.join()
+        logging.getLogger("llm.stages").removeHandler(ear)
+    assert f"another process builds {tmp_path / 'demo' / spec().key}: this one waits for it" in caplog.text
 
 
 @pytest.mark.parametrize(
