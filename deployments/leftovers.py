@@ -17,7 +17,7 @@ import psutil
 from deployments.prefect_api import ask
 from deployments.processes import tree
 from llm.home import home
-from llm.processes import is_alive, this_process
+from llm.liveness import is_alive, this_process
 
 OWNER_VARIABLE = "NIGHTSHIFT_OWNER"
 _TAG = "process:"

@@ -14,7 +14,7 @@ from typing import TypeVar
 from llm.errors import StageError
 from llm.files import read_json, write_json
 from llm.home import home
-from llm.processes import is_alive, this_process
+from llm.liveness import is_alive, this_process
 
 T = TypeVar("T")
 

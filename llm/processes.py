@@ -1,4 +1,4 @@
-"""Short-lived child processes: work that must not share our memory, or must not outlive us; and who is alive."""
+"""Short-lived child processes: work that must not share our memory, or must not outlive us."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 _LONGEST_S = 900.0
 _WATCH_S = 0.25
-# A process id is given out again, so the start time counts too; it moves a little when the clock is set.
-_CLOCK_SLACK_S = 5.0
 
 
 def run_child(
@@ -53,22 +49,6 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def this_process() -> str:
-    """Process id and start time, which name a process of this machine for good: see `is_alive`."""
-    return f"{os.getpid()}/{psutil.Process().create_time()}"
-
-
-def is_alive(process: str) -> bool:
-    """True while the process of that id and start time works; one that is dead and not yet waited for does not."""
-    pid, started = process.split("/")
-    try:
-        found = psutil.Process(int(pid))
-        same = abs(found.create_time() - float(started)) < _CLOCK_SLACK_S
-        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def cores() -> int:

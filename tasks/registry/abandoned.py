@@ -21,7 +21,7 @@ from mlflow.entities import Run, RunTag
 
 from llm.errors import RegistryError
 from llm.families import FAMILIES
-from llm.processes import is_alive, this_process
+from llm.liveness import is_alive, this_process
 from tasks.registry.connection import TAG_PREFIX, client, lock, registry_errors
 from tasks.registry.patience import impatient
 

@@ -17,7 +17,7 @@ from deployments.abandoned_runs import AbandonedRuns
 from deployments.addresses import API_VARIABLE, Ports, server_environment
 from deployments.environment import answers
 from deployments.servers import mlflow_server
-from llm.processes import this_process
+from llm.liveness import this_process
 from tasks.registry.abandoned import process_tags
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from flows.deadly import deadly_last, under_way
 from llm.files import write_json
-from llm.processes import this_process
+from llm.liveness import this_process
 
 FAMILIES = ["generation", "translation", "classification"]
 BEGIN = """

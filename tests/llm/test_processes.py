@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llm.processes import is_alive, last_line, run_child, this_process
+from llm.processes import last_line, run_child
 
 
 def test_the_last_line_of_a_traceback_is_what_happened():
@@ -86,18 +86,3 @@ def test_the_last_line_of_an_error_of_ours_is_its_problem_and_not_its_remedy() -
     )
     assert last_line("remedy: alone") == "remedy: alone"
     assert last_line(" \n") == "it ended without a message"
-
-
-def test_a_process_is_alive_until_it_ends_though_nobody_has_waited_for_it_yet():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        named = f"{child.pid}/{psutil.Process(child.pid).create_time()}"
-        assert is_alive(named)
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still to be waited for
-        assert not is_alive(named)
-    assert not is_alive(named)
-
-
-def test_a_process_id_that_was_given_out_again_is_another_process():
-    assert is_alive(this_process())
-    assert not is_alive(f"{os.getpid()}/1000.0")

@@ -11,7 +11,7 @@ import pytest
 from filelock import Timeout
 from mlflow import MlflowClient
 
-from llm.processes import this_process
+from llm.liveness import this_process
 from tasks.registry.abandoned import close_abandoned_runs, close_runs_of, taking_over
 from tasks.registry.connection import client, lock
 from tasks.registry.runs import training_run

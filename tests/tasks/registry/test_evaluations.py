@@ -8,7 +8,7 @@ import pytest
 from away import Away
 
 from llm.errors import RegistryError
-from llm.processes import this_process
+from llm.liveness import this_process
 from tasks.registry.abandoned import close_abandoned_runs
 from tasks.registry.connection import client
 from tasks.registry.evaluations import EvaluationRun, log_evaluation
