@@ -9,9 +9,9 @@ from pathlib import Path
 from mlflow.entities import Metric
 
 from llm.removal import Unused
-from tasks.registry.spool import Spool, remove_spools, spool_of, unused_spools
+from tasks.registry.spool import Point, Spool, remove_spools, spool_of, unused_spools
 
-POINTS = [Metric("loss", 2.0, 1, 1)]
+POINTS = [Point(Metric("loss", 2.0, 1, 1), 0)]
 
 
 def old_spool(key: str) -> Path:
