@@ -17,7 +17,7 @@ import psutil
 from deployments.prefect_api import ask
 from deployments.processes import tree
 from llm.home import home
-from llm.liveness import is_alive, this_process
+from llm.liveness import is_alive, is_this, this_process
 
 OWNER_VARIABLE = "NIGHTSHIFT_OWNER"
 _TAG = "process:"
@@ -72,7 +72,8 @@ def _is_orphan(process: psutil.Process, of_this_process: bool) -> bool:
     pid, started, folder = owner.split("/", maxsplit=2)
     if folder != str(home()):
         return False
-    return f"{pid}/{started}" == this_process() if of_this_process else not is_alive(f"{pid}/{started}")
+    named = f"{pid}/{started}"
+    return is_this(named) if of_this_process else not is_alive(named)
 
 
 def end_lost_runs(api: str, *, pool: str | None = None) -> int:

@@ -11,16 +11,24 @@ _CLOCK_SLACK_S = 5.0
 
 
 def this_process() -> str:
-    """Process id and start time, which name a process of this machine for good: see `is_alive`."""
+    """Process id and start time: they name a process of this machine, and are compared by the functions below."""
     return f"{os.getpid()}/{psutil.Process().create_time()}"
+
+
+def is_this(process: str) -> bool:
+    """True of the process that asks."""
+    return _same(process, psutil.Process())
 
 
 def is_alive(process: str) -> bool:
     """True while the process of that id and start time works; one that is dead and not yet waited for does not."""
-    pid, started = process.split("/")
     try:
-        found = psutil.Process(int(pid))
-        same = abs(found.create_time() - float(started)) < _CLOCK_SLACK_S
-        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
+        found = psutil.Process(int(process.partition("/")[0]))
+        return _same(process, found) and bool(found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _same(process: str, found: psutil.Process) -> bool:
+    pid, started = process.split("/")
+    return int(pid) == found.pid and bool(abs(found.create_time() - float(started)) < _CLOCK_SLACK_S)

@@ -8,7 +8,7 @@ import sys
 
 import psutil
 
-from llm.liveness import is_alive, this_process
+from llm.liveness import is_alive, is_this, this_process
 
 
 def test_a_process_is_alive_until_it_ends_though_nobody_has_waited_for_it_yet():
@@ -24,3 +24,13 @@ def test_a_process_is_alive_until_it_ends_though_nobody_has_waited_for_it_yet():
 def test_a_process_id_that_was_given_out_again_is_another_process():
     assert is_alive(this_process())
     assert not is_alive(f"{os.getpid()}/1000.0")
+
+
+def test_a_process_is_the_same_after_the_clock_was_set_by_a_second():
+    pid, started = this_process().split("/")
+    for moved in (-1.0, 0.0, 1.0):
+        named = f"{pid}/{float(started) + moved}"
+        assert is_this(named)
+        assert is_alive(named)
+    assert not is_this(f"{pid}/{float(started) - 60.0}")
+    assert not is_this(f"{os.getppid()}/{started}")
