@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback import QuietHandler, answering
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / ".venv" / "audit" / "bin" / "python"
@@ -37,28 +36,14 @@ pytestmark = [
 def database() -> Iterator[str]:
     """The address of one that knows of a vulnerability in toy-parser."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802  (the name that http.server looks for)
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            known = [KNOWN] if asked["package"]["name"] == "toy-parser" and asked["version"] == "1.0" else []
-            body = json.dumps({"vulns": known} if known else {}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            known = asked["package"]["name"] == "toy-parser" and asked["version"] == "1.0"
+            self.answer(200, json.dumps({"vulns": [KNOWN]} if known else {}).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1/query"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Handler) as address:
+        yield f"{address}/v1/query"
 
 
 def audited(folder: Path, pins: str, *, database: str, accepted: str = "") -> tuple[int, str]:

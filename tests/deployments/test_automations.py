@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Any
 
 import pytest
+from loopback import QuietHandler, answering
 from prefect_serving import prefect_serves
 from rest import answer_to, fetch, poll
 
@@ -37,24 +36,13 @@ def webhook() -> Iterator[tuple[str, Queue[tuple[str, bytes]]]]:
     """The address of a server on loopback, and what was POSTed to it."""
     got: Queue[tuple[str, bytes]] = Queue()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802  (the name that http.server looks for)
             got.put((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
+            self.answer(200)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook/s3cret", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Handler) as address:
+        yield f"{address}/hook/s3cret", got
 
 
 def running(api: str, name: str, *, deployed: bool) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback import QuietHandler, answering
 from prefect import Flow
 
 from flows.batch_predict import BatchPredictConfig, batch_predict
@@ -25,31 +24,16 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The statuses of an MLflow that is away for the first request, and after that knows of nothing."""
     sent: list[int] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802  (the name that http.server looks for)
             sent.append(404 if sent else 503)
-            body = b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"}'
-            self.send_response(sent[-1])
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(sent[-1], b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"}')
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
     # Of its own, MLflow's client would ask again in silence.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    try:
+    with answering(Handler) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         yield sent
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def configuration(kind: type[Config], folder: Path) -> Config:
