@@ -10,9 +10,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-from flows.configuration import NightlyConfig, RetrainConfig
+from flows.configuration import NightlyConfig, RetrainConfig, load_config
 from flows.nightly import nightly
 from flows.retrain import retrain
+from llm.errors import GateError
 from llm.statistics.verdict import PromotionPolicy, RefreshPolicy
 from tasks.gate import GateConfig
 from tasks.registry.connection import client
@@ -47,6 +48,14 @@ def tasks_of(state) -> set[str]:
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as prefect:
         return {run.name.rpartition("-")[0] for run in prefect.read_task_runs(flow_run_filter=wanted)}
+
+
+@pytest.mark.usefixtures("first")
+def test_a_night_on_a_default_corpus_fails_before_it_reads_anything_where_the_champion_has_data_of_its_own(home):
+    stages = sorted(path.name for path in (home / "stages" / "corpus").iterdir())
+    with pytest.raises(GateError, match=r"was trained on data of yours \(corpus.source local_files\)"):
+        retrain(load_config("classification", preset="smoke"))
+    assert sorted(path.name for path in (home / "stages" / "corpus").iterdir()) == stages
 
 
 def test_an_unchanged_corpus_ends_the_night_before_anything_is_made_or_opened(first, config):
