@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deployments.addresses import API_VARIABLE
 from deployments.environment import answers
+from deployments.leftovers import OWNER_VARIABLE
 from deployments.prefect_api import ask
 from deployments.processes import ServerError, tail
 from llm.home import home
@@ -41,7 +42,8 @@ class AbandonedRuns:
         settle_s: float = SETTLE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._environment = dict(environment)
+        # Not owned: `end_strays` would take it for a flow run of a dead worker.
+        self._environment = {name: value for name, value in environment.items() if name != OWNER_VARIABLE}
         self._settle = timedelta(seconds=settle_s)
         self._clock = clock
         self._looked = clock() - _EVERY_S

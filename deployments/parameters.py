@@ -7,6 +7,7 @@ earlier `up --config`, is told from the defaults that were applied last, and is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from deployments.prefect_api import RefusedError, ask
@@ -30,8 +31,7 @@ def apply_with_parameters(
 
     Raises ServerError when the server does not answer, and what `apply` raises; what was chosen is put back next time.
     """
-    record = home() / _FILE
-    known: dict[str, Any] = read_json(record) if record.exists() else {_APPLIED: {}, _CHOSEN: None}
+    record, known = home() / _FILE, _known()
     applied, chosen = known[_APPLIED], known[_CHOSEN]
     if chosen is None:  # else an `up` was ended on its way, and nobody has chosen since
         chosen = {name: now for name, now in _present(api).items() if name in applied and now != applied[name]}
@@ -45,6 +45,35 @@ def apply_with_parameters(
     write_json(record, {_APPLIED: defaults, _CHOSEN: None})
     if kept := [name for name in fits if name not in from_file]:
         say(f"kept     what was chosen for {', '.join(kept)} on its page or by an earlier --config")
+        say(f"         (to go back to the defaults, stop this, delete {record} and start it again)")
+
+
+def renew_late_nights(api: str, *, nights: Parameters | None) -> None:
+    """Give nights that are late, before a worker takes them, what was chosen: a run keeps what it was planned with.
+
+    That is `nights`, out of a file, or what an `up` that was ended on its way had still to put back.
+
+    Raises ServerError when the server does not answer.
+    """
+    known = _known()
+    wanted = {"config": nights} if nights is not None else (known[_CHOSEN] or {}).get(_NIGHTLY)
+    if wanted is None:
+        return
+    late = {
+        "deployments": {"name": {"any_": [_NIGHTLY]}},
+        "flow_runs": {
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
+        },
+    }
+    for run in ask(api, "POST", "flow_runs/filter", late):
+        ask(api, "PATCH", f"flow_runs/{run['id']}", {"parameters": wanted})
+
+
+def _known() -> dict[str, Any]:
+    record = home() / _FILE
+    known: dict[str, Any] = read_json(record) if record.exists() else {_APPLIED: {}, _CHOSEN: None}
+    return known
 
 
 def _of_nights(nights: Parameters) -> dict[str, Parameters]:

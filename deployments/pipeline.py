@@ -17,6 +17,8 @@ from llm.errors import RegistryError
 from llm.families import FAMILIES
 from llm.progress import waiting
 
+_LONGEST_S = 10  # one request to an MLflow that may be away
+
 log = logging.getLogger(__name__)
 
 
@@ -48,9 +50,11 @@ def run_families(names: Sequence[str], *, preset: str, overrides: Mapping[str, A
 def _close_abandoned_runs() -> None:
     """Those of a command that was killed, whose flow runs were ended just now."""
     from tasks.registry.abandoned import close_abandoned_runs
+    from tasks.registry.patience import impatient
 
     try:
-        close_abandoned_runs(FAMILIES)
+        with impatient(timeout_s=_LONGEST_S):
+            close_abandoned_runs(FAMILIES)
     except RegistryError as error:
         # The flows wait for an MLflow that is away; this is done again by whoever comes next.
         log.warning("%s", error.problem)

@@ -24,7 +24,7 @@ from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
 from deployments.keeping import PATIENCE_S, KeptProcess
 from deployments.leftovers import end_lost_runs, end_orphans, end_strays, owned
 from deployments.missed_nights import settle_missed_nights
-from deployments.parameters import Parameters, apply_with_parameters
+from deployments.parameters import Parameters, apply_with_parameters, renew_late_nights
 from deployments.prefect_api import ask
 from deployments.processes import ChildProcess, ServerError, tail, terminable, undisturbed
 from deployments.silence import Silence
@@ -71,6 +71,7 @@ def keep_up(ports: Ports, *, catch_up: bool, nights: Parameters | None, say: Say
         try:
             _start_servers(children, ports, environment)
             settle_missed_nights(environment[API_VARIABLE], catch_up=catch_up, say=say)
+            renew_late_nights(environment[API_VARIABLE], nights=nights)
             _start_worker(children, ports, own)
             _apply(own, webhook=webhook, nights=nights, say=say)
             addresses = {"prefect": ports.prefect_url, "mlflow": ports.mlflow_url}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow.artifacts import download_artifacts
 
 from llm.errors import ChecksumError
@@ -95,10 +96,15 @@ def champion_folder(version: Version) -> Path:
 
 
 def _whole_copy(version: Version, folder: Path) -> Path:
-    if folder.exists():
-        try:
-            verify(folder, version)
-        except ChecksumError as error:
-            log.warning("%s: the copy in %s is fetched again", error.problem, folder)
-            shutil.rmtree(folder)
-    return folder if folder.exists() else download_model_folder(version, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Two that find it damaged must not remove what the other has just fetched.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if folder.exists():
+            try:
+                verify(folder, version)
+                return folder
+            except ChecksumError as error:
+                log.warning("%s: the copy in %s is fetched again", error.problem, folder)
+            with temporary_folder(folder.parent, prefix=".damaged-") as aside, suppress(FileNotFoundError):
+                folder.rename(Path(aside) / folder.name)  # unless it was just removed, as unused
+        return download_model_folder(version, folder)

@@ -51,7 +51,7 @@ def audited(folder: Path, pins: str, *, database: str, accepted: str = "") -> tu
     (folder / "accepted").write_text(accepted)
     command = [str(TOOL), str(ROOT / ".ci" / "audit"), "--osv-url", database]
     command += ["--pins", str(folder / "pins.txt"), "--accepted", str(folder / "accepted")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 
 
@@ -79,3 +79,9 @@ def test_a_database_that_is_away_is_said_and_stops_no_build(tmp_path: Path) -> N
     code, said = audited(tmp_path, "toy-parser==1.0\n", database="http://127.0.0.1:9/v1/query")
     assert code == 0
     assert said.splitlines()[-1] == "NOT AUDITED: the database of vulnerabilities could not be asked about pins.txt"
+
+
+def test_a_line_that_accepts_without_a_reason_is_named(tmp_path: Path, database: str) -> None:
+    code, said = audited(tmp_path, "toy-parser==1.0\n", database=database, accepted="# ours\nCVE-2026-1 2030-01-01\n")
+    assert code == 1
+    assert said == f"{tmp_path / 'accepted'}:2: 'CVE-2026-1 2030-01-01' is not ID YYYY-MM-DD reason\n"

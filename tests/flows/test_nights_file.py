@@ -53,6 +53,44 @@ def test_each_family_has_its_preset_then_its_file_then_its_own_options(tmp_path:
     assert translation == load_config("translation", preset="standard")
 
 
+def test_paths_start_from_where_the_file_is_read_and_not_from_where_the_night_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows").mkdir()
+    found = load_nights(
+        written(
+            tmp_path,
+            """
+            families:
+            - family: classification
+              preset: pretrained
+              corpus: {source: hub_dataset, name: rows, columns: {text: body, label: team}}
+              model: {weights: {kind: folder, path: weights/mini}}
+              cleaning: {keep_out: [{format: txt, paths: [bench/*.txt, /data/b.txt]}]}
+            - family: translation
+              corpus: {source: local_files, format: parallel, paths: [s3://b/en], target_paths: [de.txt]}
+            """,
+        )
+    ).model_dump(mode="json")
+    tickets, translation = found["families"]
+    assert tickets["corpus"]["name"] == f"{tmp_path}/rows"
+    assert tickets["model"]["weights"]["path"] == f"{tmp_path}/weights/mini"
+    assert tickets["cleaning"]["keep_out"][0]["paths"] == [f"{tmp_path}/bench/*.txt", "/data/b.txt"]
+    assert (translation["corpus"]["paths"], translation["corpus"]["target_paths"]) == (
+        ["s3://b/en"],
+        [f"{tmp_path}/de.txt"],
+    )
+
+
+@pytest.mark.parametrize("address", ["https://h.example/a.txt?key=s3cret", "https://u:s3cret@h.example/a.txt"])
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_shown(tmp_path: Path, address: str) -> None:
+    corpus = f"{{source: local_files, format: txt, paths: ['{address}']}}"
+    with pytest.raises(ConfigError, match="entry 1 of families: an address in paths holds a login, a query") as caught:
+        load_nights(written(tmp_path, f"families: [{{family: generation, corpus: {corpus}}}]"))
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("hour", "means"), [("22:30", "22:30"), ("06:00", "06:00"), ("'00:30'", "00:30")])
 def test_an_hour_needs_no_quotes(tmp_path: Path, hour: str, means: str) -> None:
     found = load_nights(written(tmp_path, f"finish_by: {hour}\nfamilies: [{{family: generation}}]"))
