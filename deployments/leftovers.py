@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +38,7 @@ def tag() -> str:
 
 def end_orphans(*, of_this_process: bool = False) -> None:
     """End the processes of this home whose owner is gone; or, at our own end, those that we own."""
-    _end([process for process in psutil.process_iter() if _is_orphan(process, of_this_process)])
+    _end([process for process in _processes() if _is_orphan(process, of_this_process)])
 
 
 def end_strays(living: Iterable[int]) -> None:
@@ -46,10 +46,20 @@ def end_strays(living: Iterable[int]) -> None:
 
     In a container they may have become our own children: there, who has lost its parent is given to process 1.
     """
-    found = [process for process in psutil.process_iter() if _is_orphan(process, True)]
+    found = [process for process in _processes() if _is_orphan(process, True)]
     # Looked for after those found: what a living child starts meanwhile is none of them.
     led = {process.pid for pid in living for process in tree(pid)}
     _end([process for process in found if process.pid not in led])
+
+
+def _processes() -> Iterator[psutil.Process]:
+    """All that there are, newly looked at.
+
+    psutil.process_iter keeps what it saw before: of a process whose id was another's then, it says that it is gone.
+    """
+    for pid in psutil.pids():
+        with suppress(psutil.NoSuchProcess):
+            yield psutil.Process(pid)
 
 
 def _end(found: list[psutil.Process]) -> None:

@@ -67,12 +67,29 @@ def test_a_process_of_another_home_is_left_alone(monkeypatch: pytest.MonkeyPatch
     left.kill()
 
 
-def test_what_we_own_is_ended_at_our_end_only() -> None:
+@contextmanager
+def sleeping() -> Iterator[psutil.Process]:
+    """A process that we own."""
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(command, env={**os.environ, **owned()}) as child:
-        process = psutil.Process(child.pid)
+        try:
+            yield psutil.Process(child.pid)
+        finally:
+            child.kill()
+
+
+def test_what_we_own_is_ended_at_our_end_only() -> None:
+    with sleeping() as process:
         end_orphans()
-        assert child.poll() is None
+        assert runs(process)
+        end_orphans(of_this_process=True)
+        assert not runs(process)
+
+
+def test_what_we_own_is_ended_though_its_process_id_was_seen_before_as_another_process() -> None:
+    with sleeping() as process:
+        [kept] = [one for one in psutil.process_iter() if one.pid == process.pid]
+        kept._pid_reused = True
         end_orphans(of_this_process=True)
         assert not runs(process)
 
