@@ -56,6 +56,16 @@ class Server:
         apply_with_parameters(self.api, apply, nights=nights, say=said.append)
         return said
 
+    def up_that_is_ended(self, keep_days: int) -> None:
+        """It has written its defaults, and has not put back what was chosen."""
+
+        def ended() -> None:
+            self.deploy(keep_days)()
+            raise ServerError("ended", remedy="none")
+
+        with pytest.raises(ServerError):
+            self.up(ended)
+
     def choose(self, name: str, **config: Any) -> None:
         """What the page of a deployment does."""
         [one] = self.named(name)
@@ -109,13 +119,7 @@ def test_what_a_file_says_comes_before_the_page_and_stays_when_the_file_is_notna
 def test_what_an_up_that_was_stopped_on_its_way_had_not_put_back_is_put_back_by_the_next(server: Server) -> None:
     server.up(server.deploy(30))
     server.choose("nightly", finish_by="06:00")
-
-    def stopped() -> None:
-        server.deploy(31)()
-        raise ServerError("stopped", remedy="none")
-
-    with pytest.raises(ServerError):
-        server.up(stopped)
+    server.up_that_is_ended(31)
     assert server.config("nightly") == {"keep_days": 31}
     assert len(server.up(server.deploy(31))) == 2
     assert server.config("nightly") == {"finish_by": "06:00"}
@@ -159,13 +163,7 @@ def test_a_night_that_is_late_already_does_what_the_file_says(server: Server) ->
 def test_a_night_that_is_late_does_what_was_to_be_put_back_by_an_up_that_was_ended(server: Server) -> None:
     server.up(server.deploy(30))
     server.choose("nightly", finish_by="06:00")
-
-    def ended() -> None:
-        server.deploy(31)()
-        raise ServerError("ended", remedy="none")
-
-    with pytest.raises(ServerError):
-        server.up(ended)
+    server.up_that_is_ended(31)
     late = night_of(server, late=True)
     renew_late_nights(server.api, nights=None)
     assert ask(server.api, "GET", f"flow_runs/{late}")["parameters"] == {"config": {"finish_by": "06:00"}}
