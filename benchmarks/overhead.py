@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.noon import zone_at_noon
 from benchmarks.race import machine
 from benchmarks.turns import Training, take_turns
 
@@ -173,7 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="nightshift-overhead-") as folder:
         home = Path(folder)
-        environment = os.environ | {"NIGHTSHIFT_HOME": folder, "PYTHONPATH": str(_ROOT)}
+        environment = os.environ | {
+            "NIGHTSHIFT_HOME": folder,
+            "NIGHTSHIFT_ZONE": zone_at_noon(),
+            "PYTHONPATH": str(_ROOT),
+        }
         with servers(environment, home) as up:
             if options.rounds:
                 facts["nights"] = summary(cached_night(environment, home, rounds=options.rounds))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.forks import Forks
+from benchmarks.noon import zone_at_noon
 
 HOST = "127.0.0.1"
 # A run whose process is gone must be ended by then; with a machine that does other work too.
@@ -71,7 +72,7 @@ class House:
             for name, value in self._forks.environment.items()
             if not name.startswith(("PREFECT_", "MLFLOW_T"))
         }
-        return kept | {"NIGHTSHIFT_HOME": str(self.home)}
+        return kept | {"NIGHTSHIFT_HOME": str(self.home), "NIGHTSHIFT_ZONE": zone_at_noon()}
 
     def _is_ready(self) -> bool:
         assert self._up is not None

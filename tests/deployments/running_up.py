@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 from rest import TIMEOUT_S, free_port
 
+from benchmarks.noon import zone_at_noon
+
 
 @dataclass
 class Up:
@@ -57,4 +59,4 @@ def survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def environment(home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    return kept | {"NIGHTSHIFT_HOME": str(home)}
+    return kept | {"NIGHTSHIFT_HOME": str(home), "NIGHTSHIFT_ZONE": zone_at_noon()}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rest import TIMEOUT_S, fetch, free_port, poll
 from running_up import Up, environment, survivors
 
 from deployments.environment import answers
+from flows.nights import schedule_zone
 from llm.families import FAMILIES, load_family
 from llm.files import read_json, sha256_of
 from llm.recipe import Recipe
@@ -67,7 +69,11 @@ def test_the_nightly_schedule_leads_to_a_scheduled_run(up: Up) -> None:
     # With SQLAlchemy 2.1 the server starts, the deployment shows its schedule, and no run is ever planned.
     body = {"deployments": {"name": {"any_": ["nightly"]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
     runs = poll(lambda: fetch(f"{up.prefect}/api/flow_runs/filter", body))
-    assert {run["expected_start_time"][11:16] for run in runs} == {"04:30"}
+    deployment = fetch(f"{up.prefect}/api/deployments/name/nightly/nightly")
+    zone = schedule_zone(deployment)
+    assert zone.key.startswith("Etc/GMT")
+    starts = {datetime.fromisoformat(run["expected_start_time"]).astimezone(zone) for run in runs}
+    assert {f"{start:%H:%M}" for start in starts} == {"04:30"}
 
 
 def test_every_family_has_a_deployment_whose_form_is_filled_in(up: Up) -> None:
