@@ -102,7 +102,7 @@ def test_what_was_chosen_on_a_page_stays_whatever_the_defaults_become(server: Se
         assert server.config("retrain-translation") == {"keep_days": days}
 
 
-def test_what_a_file_says_comes_before_the_page_and_stays_when_the_file_is_notnamed_again(server: Server) -> None:
+def test_what_a_file_says_comes_before_the_page_and_stays_when_the_file_is_not_named_again(server: Server) -> None:
     server.up(server.deploy(30))
     server.choose("nightly", finish_by="06:00")
     nights = {"families": [{"family": "translation", "keep_days": 90}], "finish_by": "05:00"}
