@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.noon import zone_at_noon
 from benchmarks.race import machine
-from benchmarks.turns import Training, take_turns
+from benchmarks.turns import Training, compared, take_turns
 
 _ROOT = Path(__file__).parents[1]
 _START_S = 300.0
@@ -82,20 +82,25 @@ def cached_night(environment: Mapping[str, str], home: Path, *, rounds: int) -> 
 
 
 def training(
-    environment: Mapping[str, str], home: Path, up: psutil.Process, *, steps: int, turn_s: float
+    environment: Mapping[str, str], home: Path, up: psutil.Process, *, steps: int, starts: int, turn_s: float
 ) -> dict[str, Any]:
-    """The same training inside the flow and without it, step by step: see `turns.take_turns`."""
-    options = [f"training.steps={steps}", "training.seed=1000", "evaluation.must_beat=[]"]
-    settings = [part for option in options for part in ("--set", option)]
-    with tempfile.TemporaryDirectory() as scratch:
-        folders = [str(Path(scratch) / name) for name in ("waiting", "halted")]
-        alone = [["--alone", folder, str(home), *options] for folder in folders]
-        trainings = {
-            "in the flow": Training("deployments.cli", ["run", _FAMILY, *settings]),
-            "alone": Training("benchmarks.overhead", alone[0]),
-            "alone, servers halted": Training("benchmarks.overhead", alone[1], without=up),
-        }
-        return take_turns(trainings, [sys.executable, "-P", "-m"], environment, steps=steps, turn_s=turn_s)
+    """The same training inside the flow and without it, step by step: see `turns.compared`."""
+    found = []
+    for start in range(starts):
+        # A seed of its own: the flow would go on from the last checkpoint of the start before.
+        options = [f"training.steps={steps}", f"training.seed={1000 + start}", "evaluation.must_beat=[]"]
+        settings = [part for option in options for part in ("--set", option)]
+        with tempfile.TemporaryDirectory() as scratch:
+            folders = [str(Path(scratch) / name) for name in ("waiting", "halted")]
+            alone = [["--alone", folder, str(home), *options] for folder in folders]
+            trainings = {
+                "in the flow": Training("deployments.cli", ["run", _FAMILY, *settings]),
+                "alone": Training("benchmarks.overhead", alone[0]),
+                "alone, servers halted": Training("benchmarks.overhead", alone[1], without=up),
+            }
+            command = [sys.executable, "-P", "-m"]
+            found.append(take_turns(trainings, command, environment, steps=steps, turn_s=turn_s))
+    return compared(found)
 
 
 def plain(home: Path) -> None:
@@ -160,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="nights of each kind; 0: the training only")
     parser.add_argument("--steps", type=int, default=900, help="steps of the training; 0: nights only")
+    parser.add_argument("--starts", type=int, default=1, help="how often the training is begun anew")
     parser.add_argument("--turn", type=float, default=6.0, help="seconds for which each training goes on at a time")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
@@ -183,7 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.rounds:
                 facts["nights"] = summary(cached_night(environment, home, rounds=options.rounds))
             if options.steps:
-                facts["training"] = training(environment, home, up, steps=options.steps, turn_s=options.turn)
+                facts["training"] = training(
+                    environment, home, up, steps=options.steps, starts=options.starts, turn_s=options.turn
+                )
     print(json.dumps({"benchmark": "overhead", **facts, "machine": machine()}))
 
 

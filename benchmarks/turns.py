@@ -117,6 +117,14 @@ def _to_all(act: Callable[[psutil.Process], None], processes: Iterable[psutil.Pr
             act(process)
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The seconds of each step by training, NaN where it did not count, and how many rounds they went on for."""
+
+    durations: Mapping[str, NDArray[np.float64]]
+    rounds: int
+
+
 def take_turns(
     trainings: Mapping[str, Training],
     command: Sequence[str],
@@ -124,14 +132,8 @@ def take_turns(
     *,
     steps: int,
     turn_s: float,
-) -> dict[str, Any]:
-    """Run all of them, until one has done its `steps`; how much longer than each other the first one takes.
-
-    The result has the number of steps that all did without a pause, the seconds that each took for them, and for each
-    but the first the ratio of the first one's to its, with a 95 % interval from resampled rounds.
-
-    Raises RuntimeError when one fails, or when there were fewer rounds than tell anything.
-    """
+) -> Turns:
+    """Run all of them, until one has done its `steps`; raises RuntimeError when one fails."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runners = []
         for name, training in trainings.items():
@@ -148,7 +150,7 @@ def take_turns(
             for runner in order:
                 runner.go_on(turn_s)
             rounds += 1
-        return compared({runner.name: runner.durations() for runner in runners}, rounds=rounds)
+        return Turns({runner.name: runner.durations() for runner in runners}, rounds)
 
 
 def _start(
@@ -168,16 +170,36 @@ def _end(runner: _Runner) -> None:
     runner.process.wait()
 
 
-def compared(durations: Mapping[str, NDArray[np.float64]], *, rounds: int) -> dict[str, Any]:
-    """What `take_turns` returns, of seconds by step and name; NaN where a step did not count."""
-    first, *others = durations
-    [shared] = np.nonzero(np.all([np.isfinite(each) for each in durations.values()], axis=0))
-    if rounds < _FEWEST_ROUNDS or len(shared) < rounds:
-        raise RuntimeError(f"{len(shared)} steps in {rounds} rounds tell nothing: take more steps, or shorter turns")
-    took = {name: each[shared] for name, each in durations.items()}
-    ratios = {other: _ratio(took[first], took[other], blocks=rounds) for other in others}
-    seconds = {name: round(float(each.sum()), 2) for name, each in took.items()}
-    return {"steps": len(shared), "rounds": rounds, "seconds": seconds, "ratio": ratios}
+def compared(starts: Sequence[Turns]) -> dict[str, Any]:
+    """How much longer than each other training the first one takes, over all the times that they were started.
+
+    A process keeps the pace that its place in memory gives it, so that one start says little, however long it is.
+
+    The result has the number of steps that all did without a pause, the seconds that each took for them, and for each
+    but the first the ratio of the first one's to its: of all starts together, with a 95 % interval from resampled
+    rounds, and of each start.
+
+    Raises RuntimeError when a start had fewer rounds than tell anything.
+    """
+    took = [_shared(start) for start in starts]
+    first, *others = starts[0].durations
+    rounds = sum(start.rounds for start in starts)
+    whole = {name: np.concatenate([each[name] for each in took]) for name in (first, *others)}
+    ratios = {
+        other: _ratio(whole[first], whole[other], blocks=rounds)
+        | {"starts": [round(float(each[first].sum() / each[other].sum()), 4) for each in took]}
+        for other in others
+    }
+    seconds = {name: round(float(each.sum()), 2) for name, each in whole.items()}
+    return {"steps": len(whole[first]), "rounds": rounds, "seconds": seconds, "ratio": ratios}
+
+
+def _shared(start: Turns) -> dict[str, NDArray[np.float64]]:
+    [shared] = np.nonzero(np.all([np.isfinite(each) for each in start.durations.values()], axis=0))
+    if start.rounds < _FEWEST_ROUNDS or len(shared) < start.rounds:
+        told = f"{len(shared)} steps in {start.rounds} rounds tell nothing"
+        raise RuntimeError(f"{told}: take more steps, or shorter turns")
+    return {name: each[shared] for name, each in start.durations.items()}
 
 
 def _ratio(first: NDArray[np.float64], other: NDArray[np.float64], *, blocks: int) -> dict[str, Any]:

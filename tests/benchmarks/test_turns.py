@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks import step_clock
-from benchmarks.turns import _Runner, compared, halted
+from benchmarks.turns import Turns, _Runner, compared, halted
 from llm.training.trainer import Trainer
 
 
@@ -30,16 +30,16 @@ def test_a_step_counts_only_where_all_took_it_without_a_pause() -> None:
         "in the flow": np.array([nan, 2.2, 2.2, nan, 4.4, 2.2, 2.2, 2.2, 2.2]),
         "alone": np.array([nan, 2.0, nan, 2.0, 4.0, 2.0, 2.0, 2.0, 2.0]),
     }
-    found = compared(durations, rounds=6)
+    found = compared([Turns(durations, rounds=6)])
     assert found["steps"] == 6
     assert found["seconds"] == {"in the flow": 15.4, "alone": 14.0}
-    assert found["ratio"] == {"alone": {"all": 1.1, "from": 1.1, "to": 1.1, "median_step": 1.1}}
+    assert found["ratio"] == {"alone": {"all": 1.1, "from": 1.1, "to": 1.1, "median_step": 1.1, "starts": [1.1]}}
 
 
 def test_the_interval_holds_what_single_turns_say() -> None:
     alone = np.ones(60)
     flow = np.repeat([1.0, 1.2, 1.0, 1.2, 1.0, 1.2], 10)
-    ratio = compared({"flow": flow, "alone": alone}, rounds=6)["ratio"]["alone"]
+    ratio = compared([Turns({"flow": flow, "alone": alone}, rounds=6)])["ratio"]["alone"]
     assert ratio["all"] == 1.1
     assert 1.0 <= ratio["from"] < 1.1 < ratio["to"] <= 1.2
 
@@ -47,7 +47,17 @@ def test_the_interval_holds_what_single_turns_say() -> None:
 @pytest.mark.parametrize(("steps", "rounds"), [(60, 5), (5, 6)])
 def test_too_few_rounds_or_steps_tell_nothing(steps: int, rounds: int) -> None:
     with pytest.raises(RuntimeError, match=f"{steps} steps in {rounds} rounds tell nothing"):
-        compared({"flow": np.ones(steps), "alone": np.ones(steps)}, rounds=rounds)
+        compared([Turns({"flow": np.ones(steps), "alone": np.ones(steps)}, rounds=rounds)])
+
+
+def test_several_starts_are_told_together_and_each() -> None:
+    slow = Turns({"flow": np.full(12, 1.3), "alone": np.ones(12)}, rounds=6)
+    fast = Turns({"flow": np.full(36, 0.9), "alone": np.ones(36)}, rounds=18)
+    found = compared([slow, fast])
+    assert (found["steps"], found["rounds"]) == (48, 24)
+    assert found["ratio"]["alone"]["all"] == 1.0
+    assert found["ratio"]["alone"]["starts"] == [1.3, 0.9]
+    assert found["ratio"]["alone"]["from"] < 1.0 < found["ratio"]["alone"]["to"]
 
 
 def test_a_step_in_which_a_turn_ends_or_that_is_not_done_has_no_duration(process: subprocess.Popen[bytes]) -> None:
