@@ -53,16 +53,28 @@ def server_environment(base: Mapping[str, str], ports: Ports, access: Access | N
         # By default runs, logs and artifacts stay for ever; what a night decided is in MLflow. Events go after a week.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(KEEP_RUNS_DAYS * 24 * 3600),
-        # Looked for every 5 s by default, day and night: runs that paused for too long, of which we have none, and
-        # runs that start late, which is shown and no more.
-        "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
-        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
+        **seldom(),
         "MLFLOW_TRACKING_URI": ports.mlflow_url,
         # 0.5 GB of memory instead of 2.4: we use none of the server's background jobs.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONUNBUFFERED": "1",
         **guarded,
     }
+
+
+def seldom() -> dict[str, str]:
+    """What the Prefect server looks for every 5 to 15 s by default, day and night, and need not: it all costs time."""
+    loops = {
+        "PAUSE_EXPIRATIONS": 60,  # runs that paused for too long, of which we have none
+        "LATE_RUNS": 60,  # runs that start late, which is shown and no more
+        "CLEANUP_RECONCILER": 60,  # what workers were told to clean up and did not
+        "REPOSSESSOR": 60,  # slots of processes that died; `nightshift up` ends their runs, which frees them too
+        "FOREMAN": 60,  # workers that have been silent for 90 s
+        "SCHEDULER_RECENT_DEPLOYMENTS": 20,  # deployments whose schedules have changed
+    }
+    seconds = {f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": str(value) for name, value in loops.items()}
+    # So much later an automation tells that something did not happen; none of ours does.
+    return seconds | {"PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT60S"}
 
 
 def _guards(ports: Ports) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from deployments.abandoned_runs import AbandonedRuns
 from deployments.access import LOOPBACK, PREFECT_AUTH, USER, check_host, make_access, without_secrets
-from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, server_environment
+from deployments.addresses import API_VARIABLE, Ports, check_port, free_port, seldom, server_environment
 from deployments.automations import apply_automations, webhook_address
 from deployments.crashed_nights import CrashedNights
 from deployments.environment import HEARTBEAT_VARIABLE, SERVERS_FILE, answers
@@ -34,10 +35,13 @@ from llm.progress import waiting
 
 WORK_POOL = "nightshift"
 _SIGN_IN = "MLFLOW_AUTH_CONFIG_PATH"
+# By its name: the module imports uvicorn, for which only the server has use.
+UVICORN_LOOP = "deployments.slow_ticks:make_loop"
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 _START_TIMEOUT_S = 120.0
 _POLL_S = 0.25
+_WATCH_S = 1.0
 Say = Callable[[str], None]
 
 
@@ -115,6 +119,8 @@ def mlflow_server(ports: Ports, environment: Mapping[str, str], *, again: bool =
             remedy=f"unset {TRACKING_VARIABLE}, or set it to the database that the new server should use",
         )
     command = [*_python("mlflow"), "server", "--host", ports.host, "--port", str(ports.mlflow), "--workers", "1"]
+    # Our folder first: uvicorn would look for modules in the folder where the user starts this.
+    command += ["--uvicorn-opts", shlex.join(["--loop", UVICORN_LOOP, "--app-dir", str(Path(__file__).parents[1])])]
     if _SIGN_IN in environment:
         command += ["--app-name", "basic-auth"]
     # Artifacts keep plain file addresses, so that they can be read with or without the server.
@@ -190,7 +196,7 @@ def embedded_prefect() -> Iterator[Callable[[], None]]:
     ports = Ports(prefect=free_port(), mlflow=0)
     # Nobody looks at its pages, and no worker would run what it plans.
     off = dict.fromkeys(("UI", "SERVICES_SCHEDULER", "SERVICES_LATE_RUNS"), "false")
-    settings = {f"PREFECT_SERVER_{name}_ENABLED": value for name, value in off.items()}
+    settings = seldom() | {f"PREFECT_SERVER_{name}_ENABLED": value for name, value in off.items()}
     os.environ[API_VARIABLE] = f"{ports.prefect_url}/api"
     # Heartbeats tell a server that its runs live; this one ends with its only run, and a heartbeat that it was too busy
     # to take has kept a night waiting for a minute.
@@ -254,7 +260,7 @@ def _watch(
         for watcher in watchers:
             for told in watcher.look():
                 say(told)
-        pause.wait(_POLL_S)
+        pause.wait(_WATCH_S)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Prefect's server looks for background work every other second, and misses none of it."""
+"""Prefect's server looks for background work every five seconds, and misses none of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from docket import Docket
 from rest import TIMEOUT_S
 
-from deployments.prefect_server import EVERY, PatientWorker
+from deployments.prefect_server import PatientWorker
 
 NEVER = timedelta(days=1)
 
@@ -28,13 +28,33 @@ def test_prefect_makes_its_worker_of_our_class() -> None:
     assert found.stdout.strip() == PatientWorker.__name__
 
 
-def test_it_looks_every_other_second_for_due_and_for_new_work() -> None:
-    async def intervals() -> tuple[timedelta, timedelta]:
-        async with Docket(name="intervals", url="memory://") as queue, PatientWorker(queue) as worker:
-            return worker.minimum_check_interval, worker.scheduling_resolution
+def test_the_server_ticks_slowly_and_evaluates_once_a_minute() -> None:
+    script = (
+        "import asyncio, contextlib\n"
+        "from deployments.prefect_server import be_patient\n"
+        "be_patient()\n"
+        "import uvicorn\n"
+        "from prefect.server.events import triggers\n"
+        "print(uvicorn.Server.main_loop.__module__)\n"
+        "async def pause(seconds):\n"
+        "    print(seconds)\n"
+        "    raise asyncio.CancelledError\n"
+        "async def look(_now):\n"
+        "    print('looks')\n"
+        "triggers.asyncio.sleep, triggers.periodic_evaluation = pause, look\n"
+        "with contextlib.suppress(asyncio.CancelledError):\n"
+        "    asyncio.run(triggers.evaluate_periodically('every five seconds'))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["deployments.slow_ticks", "looks", "60.0"]
 
-    assert asyncio.run(intervals()) == (EVERY, EVERY)
-    assert timedelta(seconds=2) == EVERY
+
+def test_it_looks_every_five_seconds_for_due_and_for_new_work_and_tells_once_a_minute_that_it_lives() -> None:
+    async def intervals() -> tuple[timedelta, timedelta, timedelta]:
+        async with Docket(name="intervals", url="memory://") as queue, PatientWorker(queue) as worker:
+            return worker.minimum_check_interval, worker.scheduling_resolution, queue.heartbeat_interval
+
+    assert asyncio.run(intervals()) == (timedelta(seconds=5), timedelta(seconds=5), timedelta(minutes=1))
 
 
 def test_it_does_not_listen_for_work_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
