@@ -173,7 +173,7 @@ def _end(runner: _Runner) -> None:
 def compared(starts: Sequence[Turns]) -> dict[str, Any]:
     """How much longer than each other training the first one takes, over all the times that they were started.
 
-    A process keeps the pace that its place in memory gives it, so that one start says little, however long it is.
+    A process may keep a pace that its place in memory gives it, which more rounds of the same start would not show.
 
     The result has the number of steps that all did without a pause, the seconds that each took for them, and for each
     but the first the ratio of the first one's to its: of all starts together, with a 95 % interval from resampled

@@ -73,9 +73,6 @@ def defaults(folder: Path) -> dict[str, str]:
         # gives up after one.
         "PREFECT_CLIENT_MAX_RETRIES": "9",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
-        # Each time the worker asks, the server works for 15 ms. A run that is due soon is known by then: the worker is
-        # told of it 10 s ahead.
-        "PREFECT_WORKER_QUERY_SECONDS": "10",
         "TOKENIZERS_PARALLELISM": "false",
     }
 

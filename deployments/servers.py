@@ -41,6 +41,7 @@ PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 
 _START_TIMEOUT_S = 120.0
 _POLL_S = 0.25
+# While all is up; more often it would show beside a training.
 _WATCH_S = 1.0
 Say = Callable[[str], None]
 

@@ -91,7 +91,8 @@ def answer(port: int, process: subprocess.Popen[bytes], log: Path) -> tuple[byte
 
     def ask() -> tuple[bytes, bool] | None:
         assert process.poll() is None, log.read_text()
-        with suppress(urllib.error.URLError), urllib.request.urlopen(f"http://127.0.0.1:{port}") as response:
+        address = f"http://127.0.0.1:{port}"
+        with suppress(urllib.error.URLError), urllib.request.urlopen(address, timeout=TIMEOUT_S) as response:
             return response.read(), bool(response.headers["date"])
         return None
 
