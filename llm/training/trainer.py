@@ -30,7 +30,7 @@ from llm.training.checkpoint import Progress, Trained, load_best, load_newest, s
 from llm.training.clock import Clock
 from llm.training.config import TrainingConfig
 from llm.training.interruption import Interruption, interruptions
-from llm.training.machine import deterministic, freed_memory_kept
+from llm.training.machine import deterministic, few_kernels_kept, freed_memory_kept
 from llm.training.optimizers import gradients, make_optimizers
 from llm.training.schedule import learning_rate
 from llm.training.stability import Policy, finite
@@ -85,7 +85,7 @@ class Trainer:
         Raises TrainingError when the loss is not finite or spikes again and again, no validation loss is finite, or an
         epoch holds no batch.
         """
-        with deterministic(self.config.threads), freed_memory_kept():
+        with deterministic(self.config.threads), few_kernels_kept(), freed_memory_kept():
             begin = Beginning(self.model)
             stored = load_newest(self.folder, self.trained)
             self.progress = stored or Progress(products=choose_products(self.config.precision, self.device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import resource
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from llm.training.machine import deterministic
+from llm.training.machine import deterministic, few_kernels_kept
 
 
 def test_threads_and_algorithms_are_restored() -> None:
@@ -65,3 +67,49 @@ def test_freed_memory_is_found_mapped_by_the_next_tensor() -> None:
     tensor = 16 * 2**20 // resource.getpagesize()
     assert inside < tensor
     assert min(outside, after) > tensor
+
+
+# Products of 600 shapes, and then of the first one again: oneDNN tells of each whether it had the kernel. In a process
+# of its own, since the first product of a process fixes how many are kept.
+_PRODUCTS = """
+import sys, torch
+from llm.training.machine import few_kernels_kept
+
+def multiply(rows):
+    torch.mm(torch.ones(rows, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))
+
+with few_kernels_kept():
+    multiply(1000)
+for rows in range(1001, 1600):
+    multiply(rows)
+for rows in sys.argv[1:]:
+    multiply(int(rows))
+"""
+
+
+def _kernels(*rows: int, **settings: str) -> list[bool]:
+    """Whether a process of those `settings` had the kernel of each product, the last ones of that many `rows`."""
+    environment = os.environ | {"ONEDNN_VERBOSE": "2"} | settings
+    command = [sys.executable, "-c", _PRODUCTS, *map(str, rows)]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return [found == "hit" for found in re.findall(r"primitive,create:cache_(hit|miss),cpu,matmul", told)]
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="torch asks oneDNN for bfloat16 only here")
+def test_kernels_of_batches_long_past_are_forgotten_and_those_of_the_last_ones_kept() -> None:
+    *first, again, last = _kernels(1000, 1599)
+    assert first == [False] * 600
+    assert not again
+    assert last
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="torch asks oneDNN for bfloat16 only here")
+def test_a_user_may_have_more_kernels_kept() -> None:
+    assert _kernels(1000, ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")[-1]
+
+
+def test_the_environment_is_left_as_it_was() -> None:
+    before = dict(os.environ)
+    with few_kernels_kept():
+        assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "512"
+    assert dict(os.environ) == before
