@@ -132,11 +132,16 @@ def take_turns(
     *,
     steps: int,
     turn_s: float,
+    first: int = 0,
 ) -> Turns:
-    """Run all of them, until one has done its `steps`; raises RuntimeError when one fails."""
+    """Run all of them, until one has done its `steps`; the one of number `first` is started first, then those after it.
+
+    Raises RuntimeError when one fails.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runners = []
-        for name, training in trainings.items():
+        named = list(trainings.items())
+        for name, training in named[first:] + named[:first]:
             runner = _start(name, training, command, environment, folder=Path(folder), steps=steps)
             stack.callback(_end, runner)
             runner.wait_for_first_steps()
