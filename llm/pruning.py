@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from llm.lineage import walk
-from llm.removal import remove_locks, removing, tell
+from llm.removal import remove_locks, remove_temporaries, removing, tell
 from llm.stages import MANIFEST, PARTIAL, lock_of
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ def remove(stages: Iterable[OldStage], *, root: Path) -> list[OldStage]:
     """Remove stages under `root`, but for those that somebody uses after all; returns those removed.
 
     A folder first goes elsewhere, so that no half of a stage is ever found. What an earlier removal left goes too, and
-    so do lock files of stages that are gone. One that cannot be removed is told and passed over.
+    so do lock files of stages that are gone, and the file that a killed process had begun beside them. One that cannot
+    be removed is told and passed over.
 
     Raises StageError when another process removes for ten minutes.
     """
@@ -80,6 +81,7 @@ def remove(stages: Iterable[OldStage], *, root: Path) -> list[OldStage]:
         removed = [stage for stage in stages if _put_away(stage, waiting)]
         for parent in root.glob("[!.]*/"):
             remove_locks(parent, needed=partial(_is_there, parent))
+        remove_temporaries(root)
     return removed
 
 

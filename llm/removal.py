@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from llm.errors import StageError
@@ -20,6 +22,8 @@ from llm.use import unheld
 _REMOVED = ".removed"
 _LOCK = ".pruning.lock"
 _LOCK_TIMEOUT_S = 600.0
+# Of a temporary file that no process here writes: a container that shares the folder has process ids of its own.
+_SETTLED_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +128,20 @@ def remove_locks(folder: Path, *, needed: Callable[[str], bool]) -> None:
                     path.unlink()
         except Timeout:
             continue  # it is being made
+        except OSError as error:
+            tell(None, str(path), (type(error), error, None))
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the files that `llm.files.write_atomically` began in `folder` in processes that are gone."""
+    for path in folder.glob(".*.*.tmp"):
+        writer = path.name.removesuffix(".tmp").rpartition(".")[2]
+        try:
+            settled = time.time() - path.stat().st_mtime > _SETTLED_S
+            if settled and writer.isdecimal() and not psutil.pid_exists(int(writer)):
+                path.unlink()
+        except FileNotFoundError:
+            continue  # it has become what it was written for
         except OSError as error:
             tell(None, str(path), (type(error), error, None))
 

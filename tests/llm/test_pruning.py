@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -190,6 +191,17 @@ def test_a_folder_that_is_no_stage_is_left_alone(tmp_path: Path, name: str) -> N
     folder.mkdir(parents=True)
     age(folder, days=31)
     assert found(tmp_path) == []
+
+
+def test_what_a_killed_process_wrote_beside_the_stages_goes_even_where_nothing_is_old(tmp_path: Path) -> None:
+    build("corpus", tmp_path)
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    half = tmp_path / f".checksums.json.{dead.pid}.tmp"
+    half.write_text("{")
+    age(half, days=1)
+    assert remove(found(tmp_path), root=tmp_path) == []
+    assert not half.exists()
 
 
 def test_a_home_without_stages_has_nothing_old_and_stays_as_it_is(tmp_path: Path) -> None:

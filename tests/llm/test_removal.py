@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from llm.errors import StageError
-from llm.removal import Unused, remove_folders, remove_locks, unused
+from llm.removal import Unused, remove_folders, remove_locks, remove_temporaries, unused
 from llm.use import hold, note_use
 
 NOW = datetime.now(UTC)
@@ -108,6 +109,18 @@ def test_lock_files_go_with_what_they_lock_but_for_those_that_are_held(tmp_path:
     with FileLock(tmp_path / ".held.lock"):
         remove_locks(tmp_path, needed=lambda key: key == "there")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".held.lock", ".there.lock"]
+
+
+def test_what_a_killed_process_had_begun_to_write_goes_and_what_others_write_stays(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    gone, fresh, ours = (tmp_path / f".{name}.tmp" for name in (f"a.json.{dead.pid}", f"b.json.{dead.pid}", "a.json.1"))
+    for path in (gone, fresh, ours, tmp_path / "a.json", tmp_path / ".a.json.notes.tmp"):
+        path.write_text("half")
+        if path != fresh:
+            os.utime(path, (0, 0))
+    remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {fresh.name, ours.name, "a.json", ".a.json.notes.tmp"}
 
 
 def test_who_waits_for_a_lock_file_that_is_removed_locks_the_next_one(
