@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,11 +23,11 @@ from llm.errors import TrainingError
 from llm.families.translation import Translation
 from llm.model.config import EncoderDecoderConfig
 from llm.model.encoder_decoder import EncoderDecoderModel
+from llm.model.products import Products, choose_products
 from llm.predictor import Predictor
 from llm.tokenizer import EOS_ID, TextTokenizer
 from llm.tokenizer_training import TokenizerConfig, train_tokenizer
 from llm.tokens import Survey, TokenColumn, TokenTable
-from llm.training.machine import deterministic
 from llm.training.trainer import Trainer
 
 
@@ -298,9 +300,15 @@ def test_a_tiny_encoder_decoder_learns_to_copy(tmp_path: Path) -> None:
     assert right / len(unseen) >= 0.9
 
 
-def test_threads_and_determinism_are_restored_after_training() -> None:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with deterministic(1):
-        assert torch.are_deterministic_algorithms_enabled()
-        assert torch.get_num_threads() == 1
-    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+def test_how_many_kernels_stay_is_limited_before_the_first_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+
+    def choose(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Products:
+        limits.append(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY"))
+        return choose_products(precision, device)
+
+    monkeypatch.setattr("llm.training.trainer.choose_products", choose)
+    train(tmp_path, options())
+    assert limits == ["512"]
