@@ -303,6 +303,7 @@ def test_a_tiny_encoder_decoder_learns_to_copy(tmp_path: Path) -> None:
 def test_how_many_kernels_stay_is_limited_before_the_first_product(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     limits = []
 
     def choose(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Products:
